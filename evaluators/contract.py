@@ -1,0 +1,193 @@
+"""The contract of a problem: what it declares, and the one method that judges a candidate.
+
+A problem is a folder with a `problem.py` that holds a subclass of `Problem` and one instance of it, named `problem`.
+Its examination reads as straight-line code, because every failure of a candidate is raised as a `CandidateFault` by
+the subject and turned into an invalid verdict in one place, `vevolve.evaluators.examination`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from vevolve import registry, types
+from vevolve.errors import BadInput, UnknownName
+from vevolve.types import Bound, Objective, Point, Seed, Split, Subject, Value, Verdict
+
+
+class Function(Value):
+    """A function that a candidate defines at top level.
+
+    Attributes:
+        name: its name.
+        arguments: the names it may ask for.
+        required: whether a candidate without it is refused.
+        positional: arguments are passed by position, so the candidate names them as it likes.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    required: bool = True
+    positional: bool = False
+
+
+class Stage(Value):
+    """One step of the cascade, cheap to dear. An invalid verdict ends the cascade.
+
+    Attributes:
+        name: what a verdict calls it.
+        split: whose workload it uses.
+        promotion: run only for candidates that gained on the `search` split.
+    """
+
+    name: str
+    split: Split = "search"
+    promotion: bool = False
+
+
+class Published(Value):
+    """A figure from the literature to hold ours against."""
+
+    name: str
+    values: dict[str, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The cases of one stage.
+
+    Attributes:
+        stage: the stage they belong to.
+        seed: randomness of this examination; candidates only ever see seeds derived from it.
+        cases: what the problem's `examine` walks over; their type is the problem's own.
+    """
+
+    stage: Stage
+    seed: Seed
+    cases: Sequence[Any] = ()
+
+
+class Problem:
+    """Base class of all problems. A subclass declares the class attributes and writes `examine`.
+
+    Its docstring tells a model, in a sentence or two, what is asked; `task.md` beside it, if present, tells the rest.
+    """
+
+    name: ClassVar[str]
+    objectives: ClassVar[tuple[Objective, ...]]
+    functions: ClassVar[tuple[Function, ...]]
+    stages: ClassVar[tuple[Stage, ...]] = (
+        Stage(name="search"),
+        Stage(name="select", split="select", promotion=True),
+    )
+    arrays: ClassVar[Literal["numpy", "torch"]] = "numpy"
+    """What a candidate sees where an array is passed."""
+    default_seed: ClassVar[str] = "seed"
+    """The seed that `check problem` takes for an honest program."""
+    published: ClassVar[tuple[Published, ...]] = ()
+
+    def examine(self, subject: Subject, workload: Workload) -> Verdict:
+        """Judge a candidate on a workload. Returns `self.verdict(...)` or `self.invalid(...)`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no examine(self, subject, workload)")
+
+    def workload(self, stage: Stage, seed: Seed) -> Workload:
+        """The cases of a stage; the same stage and seed give the same cases. By default there are none."""
+        return Workload(stage, seed)
+
+    def workload_from(self, files: Sequence[Path], seed: Seed) -> Workload:
+        """A workload read from a user's files. Raises `BadInput` where a problem takes none."""
+        raise BadInput(f"{self.name} takes no files of its own (got {', '.join(map(str, files))}).")
+
+    # ------------------------------------------------------------------------------------------------- verdicts
+
+    def verdict(
+        self,
+        *points: Point,
+        bounds: Sequence[Bound] = (),
+        feedback: str = "",
+        report: dict[str, Any] | None = None,
+    ) -> Verdict:
+        """A valid verdict. Every point must hold every objective that is always present."""
+        return Verdict(
+            valid=True,
+            points=points,
+            bounds=tuple(bounds),
+            feedback=feedback,
+            report=report or {},
+            problem=self.hash,
+        )
+
+    def invalid(self, feedback: str, status: types.Status = "wrong", report: dict[str, Any] | None = None) -> Verdict:
+        """An invalid verdict, with text that says what rule was broken and by how much."""
+        return Verdict(valid=False, status=status, feedback=feedback, report=report or {}, problem=self.hash)
+
+    # ---------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the problem."""
+        return Path(inspect.getfile(type(self))).resolve().parent
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Of every file of the problem and of the shared contract: verdicts under different hashes never mix."""
+        digest = hashlib.sha256()
+        shared = sorted([*Path(__file__).resolve().parent.glob("*.py"), Path(types.__file__).resolve()])
+        own = sorted(path for path in self.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        for path in [
+            *shared,
+            *(path for path in own if "cheats" not in path.parts and "seeds" not in path.parts),
+        ]:
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    @property
+    def statement(self) -> str:
+        """What a model is told of the problem: the docstring, then `task.md`."""
+        task = self.folder / "task.md"
+        text = inspect.cleandoc(type(self).__doc__ or "")
+        return text + ("\n\n" + task.read_text() if task.is_file() else "")
+
+    def seeds(self) -> dict[str, Path]:
+        """The seeds by name: `seeds/` in the problem's own folder, then those that ship for its name."""
+        folders = [self.folder / "seeds", registry.seed_folder(self.name)]
+        return {
+            path.stem: path for folder in reversed(folders) for path in folder.glob("*.py") if path.stem != "__init__"
+        }
+
+    def cheats(self) -> dict[str, Path]:
+        """Hostile candidates that must score no better than an honest one."""
+        return {path.stem: path for path in sorted((self.folder / "cheats").glob("*.py"))}
+
+    def seed(self, name: str) -> Path:
+        """The file of one seed. Raises `UnknownName` with the nearest known name."""
+        seeds = self.seeds()
+        if name not in seeds:
+            raise UnknownName(f"seed of {self.name}", name, seeds)
+        return seeds[name]
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def load(name: str) -> Problem:
+    """The problem of that name: shipped, from an entry point, or at a path.
+
+    Raises:
+        UnknownName: no such problem.
+        BadProblem: it cannot be imported, or holds no instance named `problem`.
+    """
+    from vevolve.errors import BadProblem
+
+    module = registry.problem_module(name)
+    problem = getattr(module, "problem", None)
+    if not isinstance(problem, Problem):
+        raise BadProblem(f"{module.__file__} must define `problem`, an instance of vevolve.Problem; found {problem!r}.")
+    return problem

@@ -1,0 +1,61 @@
+"""Examine a candidate: interface, then the stages of the cascade; every fault of the candidate becomes a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vevolve.evaluators.contract import Problem, Stage, Workload
+from vevolve.types import Candidate, CandidateFault, Cost, Seed, Subject, Verdict
+
+
+def examine(problem: Problem, subject: Subject, seed: Seed, *, promotion: bool = False) -> Verdict:
+    """Walk the cascade: the stages of the search, or those that decide promotion.
+
+    The verdict is that of the last stage reached, with the cost of all of them. Points of an earlier stage are kept
+    only where that stage is the last.
+    """
+    stages = [stage for stage in problem.stages if stage.promotion == promotion]
+    return _walk(problem, subject, [(stage, problem.workload(stage, seed.derive(stage.name))) for stage in stages])
+
+
+def examine_workload(problem: Problem, subject: Subject, workload: Workload) -> Verdict:
+    """Examine on one given workload, such as a user's own files."""
+    return _walk(problem, subject, [(workload.stage, workload)])
+
+
+def check_interface(problem: Problem, candidate: Candidate) -> None:
+    """Raise `CandidateFault` where the program does not parse or does not offer what the problem calls."""
+    for function in problem.functions:
+        signature = candidate.functions.get(function.name)
+        if signature is None:
+            if function.required:
+                raise CandidateFault("interface", f"the program must define `def {function.name}(...)` at top level")
+            continue
+        if function.positional:
+            continue
+        for name in signature.required:
+            if name not in function.arguments:
+                known = ", ".join(function.arguments)
+                raise CandidateFault("interface", f"`{function.name}` asks for '{name}', which is none of: {known}")
+
+
+def _walk(problem: Problem, subject: Subject, stages: Sequence[tuple[Stage, Workload]]) -> Verdict:
+    started, cpu = time.monotonic(), time.process_time()
+    name, verdict = "interface", problem.invalid("no stage was run")
+    try:
+        check_interface(problem, subject.candidate)
+        for stage, workload in stages:
+            name = stage.name
+            verdict = problem.examine(subject, workload)
+            if not verdict.valid:
+                break
+    except CandidateFault as fault:
+        verdict = problem.invalid(fault.feedback, fault.status)
+    cost = Cost(
+        wall_s=time.monotonic() - started,
+        cpu_s=time.process_time() - cpu + getattr(subject, "cpu_s", 0.0),
+        processes=getattr(subject, "processes", 0),
+    )
+    containment = getattr(subject, "containment", None)
+    return verdict.model_copy(update={"stage": name, "cost": cost, "containment": containment})

@@ -1,0 +1,55 @@
+"""Every error that a user can meet.
+
+One root, `VEvolveError`. A message says what was expected, what was found and what to do. These are faults of
+the user's input or of the machine; a candidate's fault is `vevolve.types.CandidateFault`, which becomes a
+verdict and never reaches a user as an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VEvolveError(Exception):
+    """The root of every error that a user can cause or cure."""
+
+
+class UnknownName(VEvolveError):
+    """No problem, seed, run, id, model, setting or column of that name exists."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        super().__init__(f"No {kind} named '{name}'.{hint} Known: {shown or 'none'}.")
+        self.kind, self.name, self.nearest = kind, name, near[0] if near else None
+
+
+class BadInput(VEvolveError):
+    """A file, an option or a value is not of the form that was asked for."""
+
+
+class BadTrace(BadInput):
+    """A trace file cannot be read, or its tensors do not fit each other."""
+
+
+class BadProblem(VEvolveError):
+    """A problem folder breaks the contract of `vevolve.Problem`."""
+
+
+class SandboxUnavailable(VEvolveError):
+    """The machine cannot isolate candidates to the level that was asked for."""
+
+
+class ArchiveError(VEvolveError):
+    """A run's database is missing, damaged, foreign, newer than this program, or the disk is full."""
+
+
+class ProposerError(VEvolveError):
+    """A model cannot be reached for good: wrong key, unknown model, unknown price, no credit."""
+
+
+class MissingDependency(VEvolveError):
+    """An optional package is needed; the message holds the one command that installs it."""
