@@ -1,0 +1,53 @@
+"""Quest: choose whole pages of keys by an upper bound on their logits (Tang et al. 2024, arXiv:2406.10774).
+
+Each page of PAGE keys keeps its channel-wise minimum and maximum; its bound is sum_c max(q_c min_c, q_c max_c).
+Kept: the sinks, the open page, and the pages of largest bound. Index: 2 d float16 numbers a page.
+
+The public code keeps at least 3 pages a query head and leaves the first two layers dense. Here the query heads of a
+group share one set, by the largest of their bounds; sinks and open page count against the budget, and the last page is
+cut so that the budget is met to the token. Keys in no complete page yet are scored exactly: a page of one key.
+"""
+
+import torch
+
+PAGE = 16
+SINKS = 4
+
+
+def build(keys):
+    """Return the bounds of all complete pages, [2, H, pages, d], and the keys after them, [H, <PAGE, d]."""
+    heads, n, d = keys.shape
+    pages = n // PAGE
+    paged = keys[:, : pages * PAGE].reshape(heads, pages, PAGE, d)
+    bounds = torch.stack([paged.amin(dim=2), paged.amax(dim=2)])
+    return {"bounds": bounds.half(), "open": keys[:, pages * PAGE :].half()}
+
+
+def append(index, keys):
+    """Fold generated keys into the pages, starting with the open one."""
+    fresh = build(torch.cat([index["open"].to(keys.dtype), keys], dim=1))
+    return {"bounds": torch.cat([index["bounds"], fresh["bounds"]], dim=2), "open": fresh["open"]}
+
+
+def score(query, index, cache):
+    """Return the group's largest bound on each token's logit (without 1 / sqrt(d)), [H, n]."""
+    lower, upper = index["bounds"].to(query.dtype)
+    bound = query.clamp(min=0) @ upper.mT + query.clamp(max=0) @ lower.mT
+    newest = torch.arange(PAGE * upper.shape[1], cache.n, device=query.device).expand(len(query), -1)
+    exact = query @ cache.keys(newest).mT
+    return torch.cat([bound.repeat_interleave(PAGE, dim=-1), exact], dim=-1).amax(dim=1)
+
+
+def choose(scores, count):
+    """Return ids [H, min(count, n)]: the sinks, the open page, then the best scores."""
+    last_page = (scores.shape[1] - 1) // PAGE * PAGE
+    scores = scores.clone()
+    scores[:, :SINKS] = torch.inf
+    scores[:, last_page:] = torch.inf
+    return scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
+
+
+def select(query, index, cache, budget):
+    """Return the chosen tokens, each with probability 1: ids and prob [H, m]."""
+    ids = choose(score(query, index, cache), budget.tokens)
+    return ids, torch.ones(ids.shape, device=query.device)
