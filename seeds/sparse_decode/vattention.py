@@ -1,4 +1,4 @@
-"""vAttention over Quest: heavy hitters for sure, the rest by a verified sample (Desai et al. 2025, arXiv:2510.05688).
+"""vAttention over Quest: heavy hitters, and a verified sample of the rest (Desai et al. 2025, arXiv:2510.05688).
 
 I_f = sinks, window and the predictor's best tokens. From the residual R (n_s tokens) a uniform sample without
 replacement estimates N = sum w v and D = sum w; out = N / D. Central limit lemma, for a sum to stay within tau of the

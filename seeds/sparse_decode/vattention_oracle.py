@@ -1,10 +1,10 @@
-"""vAttention over an oracle: heavy hitters for sure, the rest by a verified sample (Desai et al. 2025, arXiv:2510.05688).
+"""vAttention over an oracle: heavy hitters, and a verified sample of the rest (Desai et al. 2025, arXiv:2510.05688).
 
 I_f = sinks, window and the tokens of largest true attention, found by reading every key: what the method could reach
-with a perfect predictor. From the residual R (n_s tokens) a uniform sample without
-replacement estimates N = sum w v and D = sum w; out = N / D. Central limit lemma, for a sum to stay within tau of the
-truth with probability 1 - delta: b >= (z n_s S / tau)^2, z = Phi^-1(1 - delta / 2), S^2 = Var(w) or Tr Var(w v); with
-the finite-population factor, b >= n_s / (1 + (tau / (z S))^2 / n_s).
+with a perfect predictor. From the residual R (n_s tokens) a uniform sample without replacement estimates N = sum w v
+and D = sum w; out = N / D. Central limit lemma, for a sum to stay within tau of the truth with probability 1 - delta:
+b >= (z n_s S / tau)^2, z = Phi^-1(1 - delta / 2), S^2 = Var(w) or Tr Var(w v); with the finite-population factor,
+b >= n_s / (1 + (tau / (z S))^2 / n_s).
 MODE "denominator": tau = epsilon D.  "numerator": tau = epsilon |N|.  "output": both, with epsilon_1 and epsilon_2
 such that (epsilon_1 + epsilon_2) / (1 - epsilon_2) = epsilon and delta_1 + delta_2 = delta: the cheapest such split.
 
