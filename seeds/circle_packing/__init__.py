@@ -1,0 +1,1 @@
+"""Seeds of the problem `circle_packing`."""
