@@ -149,7 +149,7 @@ def test_a_program_that_holds_a_line_of_equals_signs_can_be_searched_and_written
 
 def test_a_block_that_can_be_divided_in_two_sound_ways_is_refused():
     with pytest.raises(Unapplied, match="use longer markers"):
-        apply("<<<<<<< SEARCH\na\n=======\n=======\n>>>>>>> REPLACE", "x\na\n=======\n")
+        apply("<<<<<<< SEARCH\na\n=======\n=======\n>>>>>>> REPLACE", '"""\na\n=======\n"""\n')
 
 
 def test_longer_markers_carry_a_program_that_holds_markers():
@@ -170,7 +170,7 @@ def test_of_several_fenced_programs_the_longest_counts():
 
 
 def test_a_program_wins_over_a_longer_fence_that_does_not_parse_and_over_other_languages():
-    text = "```python\n... and so on ( as above, with one more line\n```\n```python\nA = 1\n```\n```json\n[1, 2, 3, 4]\n```"
+    text = "```python\n... and so on ( as above, and more\n```\n```python\nA = 1\n```\n```json\n[1, 2, 3, 4]\n```"
     assert apply(text, PARENT).source == "A = 1\n"
 
 
@@ -254,10 +254,9 @@ def test_an_edit_written_as_blocks_applies_back_to_its_target(lines, new, more, 
     assert edit == Edit("\n".join(target), "both")
 
 
-PIECES = st.sampled_from(
-    ["<<<<<<< SEARCH", "<<<<<<<< SEARCH", "=======", "========", ">>>>>>> REPLACE", "```", "```python", "````", "~~~"]
-    + ["PAGE = 16", "    return bound", "", "  ", "x = (", "Idea: y", "<think>", "</think>", "\r", "\ud800", "\x00"]
-)
+MARKERS = ["<<<<<<< SEARCH", "<<<<<<<< SEARCH", "=======", "========", ">>>>>>> REPLACE", "```", "```python", "~~~"]
+OTHERS = ["PAGE = 16", "    return bound", "", "  ", "x = (", "Idea: y", "<think>", "</think>", "\r", "\ud800", "\x00"]
+PIECES = st.sampled_from([*MARKERS, *OTHERS])
 
 
 @settings(max_examples=400, deadline=None)
