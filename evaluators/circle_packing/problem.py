@@ -72,7 +72,8 @@ def _gaps(circles: NDArray[np.float64]) -> NDArray[np.float64]:
     """The distance between each two different circles' rims, [n (n - 1) / 2]; negative where they overlap."""
     first, second = np.triu_indices(len(circles), k=1)
     between = np.hypot(*(circles[first, :2] - circles[second, :2]).T)
-    return between - circles[first, 2] - circles[second, 2]
+    gaps: NDArray[np.float64] = between - circles[first, 2] - circles[second, 2]
+    return gaps
 
 
 def _feedback(circles: NDArray[np.float64]) -> str:

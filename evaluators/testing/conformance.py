@@ -71,7 +71,7 @@ class Trial:
 
 def hypervolume(problem: Problem, points: Sequence[Point]) -> float:
     """The volume between a problem's reference point and those points of the main workload, on the axes' scales."""
-    import moocore
+    import moocore  # type: ignore[import-untyped]
 
     own = [point for point in points if point.family == ""]
     axes = [axis for axis in problem.objectives if all(axis.name in (point.model_extra or {}) for point in own)]
@@ -302,7 +302,7 @@ def _same(one: Any, other: Any) -> bool:
         return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
-    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__"):
+    if "__eq__" not in {name for kind in type(one).__mro__[:-1] for name in vars(kind)} and hasattr(one, "__dict__"):
         return _same(vars(one), vars(other))
     return bool(one == other)
 

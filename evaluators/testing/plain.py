@@ -94,6 +94,7 @@ class PlainProcess:
         if signature is None:
             raise CandidateFault("interface", f"the program defines no function `{function}`")
         broken: list[CandidateFault] = []
+        answer: Any = None
         given = {
             **named,
             **{name: _Remote.of(service, self._arrays, broken) for name, service in (serve or {}).items()},

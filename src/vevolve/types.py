@@ -218,6 +218,12 @@ class Point(BaseModel):
     split: Split = "search"
     family: str = ""
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, label: str = "", split: Split = "search", family: str = "", **values: float | int | str | None
+        ) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _plain(cls, data: dict[str, Any]) -> dict[str, Any]:
