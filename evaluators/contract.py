@@ -139,13 +139,14 @@ class Problem:
         """Of every file of the problem and of the shared contract: verdicts under different hashes never mix."""
         digest = hashlib.sha256()
         shared = sorted([*Path(__file__).resolve().parent.glob("*.py"), Path(types.__file__).resolve()])
-        own = sorted(path for path in self.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        for path in [
-            *shared,
-            *(path for path in own if "cheats" not in path.parts and "seeds" not in path.parts),
-        ]:
+        for path in [*shared, *sorted(path for path in self.folder.rglob("*") if path.is_file() and self._judges(path))]:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
+
+    def _judges(self, path: Path) -> bool:
+        """Whether a file of the folder can change a verdict: programs, runs and what tools leave behind cannot."""
+        aside = {"cheats", "seeds", "runs", "__pycache__"}
+        return not any(part in aside or part.startswith(".") for part in path.relative_to(self.folder).parts)
 
     @property
     def statement(self) -> str:

@@ -7,6 +7,7 @@ path to a problem folder or a program works where a name does.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import sys
@@ -76,7 +77,8 @@ def _import_folder(folder: Path) -> ModuleType:
     path = folder / f"{PROBLEM_MODULE}.py"
     if not path.is_file():
         raise BadProblem(f"{folder} holds no {PROBLEM_MODULE}.py; `vevolve new problem NAME` scaffolds one.")
-    package = f"vevolve_problem_{folder.name}"
+    # Two folders of one name are two problems.
+    package = f"vevolve_problem_{folder.name}_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     if package not in sys.modules:
         parent = ModuleType(package)
         parent.__path__ = [str(folder)]
