@@ -1,0 +1,392 @@
+"""The archive of one run.
+
+Guarantees:
+- One writer, any number of readers, also while it writes. Nobody waits for a reader.
+- An append is all or nothing, and on the disk when it returns. Killing the writer loses nothing that was appended.
+- The log of events is the run. All tables are a fold of it; `verify` folds it again and compares.
+- Facts are stored. Rank, front, hypervolume and totals are derived on reading and kept up to date in memory.
+
+An archive belongs to the thread that opened it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from vevolve.archive import database, log, reading, schema
+from vevolve.archive.events import Asked, Event, Proposed, Selected, Started, Told
+from vevolve.archive.fold import fold, traits
+from vevolve.archive.log import Entry
+from vevolve.archive.pareto import Loss
+from vevolve.archive.reading import Order
+from vevolve.archive.record import Record
+from vevolve.archive.standing import Standing
+from vevolve.archive.totals import Tally, Totals
+from vevolve.errors import ArchiveError
+from vevolve.types import Candidate, Objective, Point
+
+
+class Archive:
+    """The log of a run and what follows from it. Made by `Archive.create` or `Archive.open`.
+
+    Attributes:
+        path: the database file.
+        started: how the run began.
+        objectives: what candidates are ranked on.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: Path, lock: IO[bytes] | None) -> None:
+        self.path = path
+        self._db = db
+        self._lock = lock
+        self._stamp = database.stamp(path)
+        self.started: Started = _started(db, path)
+        self.objectives: tuple[Objective, ...] = self.started.objectives
+        self._head = log.head(db)
+        self._standings: dict[tuple[str, str], Standing] = {}
+        self._tally: Tally | None = None
+
+    # ---------------------------------------------------------------------------------------- opening and closing
+
+    @classmethod
+    def create(cls, path: Path, started: Started) -> Archive:
+        """Begin the archive of a run in a directory, which is made, or in a file. The result can be appended to.
+
+        Raises:
+            ArchiveError: there is one already, or the place cannot be written.
+        """
+        file = database.file_of(path)
+        with contextlib.ExitStack() as undo, database.explained(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists():
+                raise ArchiveError(f"{file} exists already; resume that run, or name another directory.")
+            lock = undo.enter_context(database.lock(file))
+            db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
+            with database.transaction(db, file):
+                schema.create(db, started.objectives)
+                log.write(db, (0, log.GENESIS), time.time(), [started])
+            archive = cls(db, file, lock)
+            undo.pop_all()
+            return archive
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool = False) -> Archive:
+        """Open the archive of a run by its directory or its file.
+
+        A database of an older schema has its tables folded anew from its log: in place when opened for writing, else
+        in a temporary copy.
+
+        Raises:
+            ArchiveError: it is missing, damaged, foreign, newer than this program, or (to write) in use.
+        """
+        file = database.file_of(path)
+        if not file.is_file():
+            raise ArchiveError(f"No run at {path}: expected the file {file}; `vevolve run` starts one.")
+        with contextlib.ExitStack() as undo, database.explained(file):
+            lock = undo.enter_context(database.lock(file)) if write else None
+            db = undo.enter_context(contextlib.closing(database.connect_reader(file)))
+            version = database.check(db, file)
+            if write:
+                db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
+            if version < schema.VERSION:
+                db = undo.enter_context(contextlib.closing(_renewed(db, file, write)))
+            archive = cls(db, file, lock)
+            undo.pop_all()
+            return archive
+
+    def close(self) -> None:
+        """Close the database. The last to close leaves one file."""
+        self._db.close()
+        if self._lock:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------ the log
+
+    def append(self, *events: Event) -> None:
+        """Add events to the log and what they mean to the tables, in one transaction.
+
+        Raises:
+            ArchiveError: the archive is open for reading, the disk is full, or the database is locked.
+            pydantic.ValidationError, ValueError: an event could not be read back, or selects an unknown candidate.
+        """
+        if self._lock is None:
+            raise ArchiveError(f"{self.path} was opened for reading; open it with write=True to append.")
+        with database.transaction(self._db, self.path):
+            entries = log.write(self._db, self._head, time.time(), events)
+            for entry in entries:
+                fold(self._db, entry)
+        self._absorb(entries)
+
+    def events(self, after: int = 0, kinds: Collection[str] | None = None) -> Iterator[Entry]:
+        """The log after row number `after`, of all kinds or of some, oldest first."""
+        self._refresh()
+        with database.explained(self.path):
+            yield from log.read(self._db, after, kinds)
+
+    def verify(self) -> None:
+        """Walk the hash chain, then fold the log into fresh tables and compare them with those that stand here.
+
+        Raises:
+            ArchiveError: naming the first row that is broken.
+        """
+        self._refresh()
+        with database.transaction(self._db, self.path, "DEFERRED"):
+            reading.verify(self._db, self.path, self.objectives)
+
+    def rebuild(self) -> None:
+        """Make every table but the log again, from the log.
+
+        Raises:
+            ArchiveError: the archive is open for reading, or its hash chain is broken.
+        """
+        if self._lock is None:
+            raise ArchiveError(f"{self.path} was opened for reading; open it with write=True to rebuild it.")
+        with database.transaction(self._db, self.path):
+            reading.check_chain(self._db, self.path)
+            reading.refold(self._db, self.objectives)
+        self._forget()
+
+    # --------------------------------------------------------------------------------------------- candidates
+
+    def records(
+        self,
+        *,
+        status: str | Collection[str] | None = None,
+        valid: bool | None = None,
+        operation: str | Collection[str] | None = None,
+        limit: int | None = None,
+        order: Order = "told",
+    ) -> list[Record]:
+        """The candidates, maybe only some.
+
+        Args:
+            status: one status or several.
+            valid: only valid ones, or only others.
+            operation: one operation or several.
+            limit: at most so many.
+            order: as they were told, newest first, or by the hypervolume they gained.
+        """
+        return self._records(reading.where(status=status, valid=valid, operation=operation), order, limit)
+
+    def record(self, prefix: str) -> Record:
+        """The candidate whose id begins so.
+
+        Raises:
+            UnknownName: none does; the nearest is offered.
+            BadInput: several do, or fewer than 4 characters are given.
+        """
+        self._refresh()
+        with database.explained(self.path):
+            id = reading.resolve(self._db, prefix)
+        return self._records(reading.among([id]))[0]
+
+    def duplicate_of(self, candidate: Candidate) -> str | None:
+        """The id of the first candidate with the same text or the same syntax tree; None where there is none."""
+        self._refresh()
+        tree_hash, _ = traits(candidate.source, candidate.params)
+        query = "SELECT id FROM candidates WHERE id = ? OR tree_hash = ? ORDER BY seq LIMIT 1"
+        with database.explained(self.path):
+            row = self._db.execute(query, (candidate.id, tree_hash)).fetchone()
+        return None if row is None else str(row[0])
+
+    def children(self) -> dict[str, int]:
+        """Candidate -> how many candidates were made from it, where any were."""
+        self._refresh()
+        with database.explained(self.path):
+            rows = self._db.execute("SELECT parent, COUNT(DISTINCT candidate) FROM parents GROUP BY parent")
+            return dict(rows.fetchall())
+
+    def ancestors(self, id: str) -> list[Record]:
+        """The line of first parents, nearest first, back to the seed."""
+        self._refresh()
+        line: list[str] = []
+        query = "SELECT parent FROM parents WHERE candidate = ? AND position = 0"
+        with database.explained(self.path):
+            here = reading.resolve(self._db, id)
+            while (row := self._db.execute(query, (here,)).fetchone()) and row[0] not in (*line, id):
+                here = row[0]
+                line.append(here)
+        found = {record.id: record for record in self._records(reading.among(line))}
+        return [found[id] for id in line if id in found]
+
+    # ------------------------------------------------------------------------------------------------- fronts
+
+    def front(self, split: str = "search", family: str = "") -> list[Record]:
+        """The candidates that own a point that no other dominates, references left out.
+
+        The one whose points the front would miss most comes first. Each has its points on this split and family.
+        """
+        worth = self._standing(split, family).contributions()
+        order = sorted(worth, key=lambda id: -worth[id])
+        found = {record.id: record for record in self._records(reading.among(order))}
+        return [reading.narrowed(found[id], split, family) for id in order]
+
+    def front_points(self, split: str = "search", family: str = "") -> list[tuple[Record, Point]]:
+        """The points that no other dominates, each with its candidate, in ascending order of the first objective."""
+        best = set(self._standing(split, family).front())
+        pairs = [
+            (record, point)
+            for record in self.front(split, family)
+            for point in record.points
+            if self._loss(point) in best
+        ]
+        name = self.objectives[0].name
+        return sorted(pairs, key=lambda pair: (pair[1][name], pair[0].seq))
+
+    def ranks(self, split: str = "search", family: str = "") -> dict[str, int]:
+        """Candidate -> the best Pareto rank among its points, 1 for the front. Those without points are not there."""
+        return self._standing(split, family).ranks()
+
+    def hypervolume(self, split: str = "search", family: str = "", upto: int | None = None) -> float:
+        """Of the front, now or as it was with the candidates of iterations up to `upto`."""
+        if upto is None:
+            return self._standing(split, family).hypervolume()
+        return next((v for i, v in reversed(self.hypervolume_curve(split, family)) if i <= upto), 0.0)
+
+    def gain(self, points: Iterable[Point], split: str = "search", family: str = "") -> float:
+        """The hypervolume that these points would add now. Points of other families are left out."""
+        losses = [self._loss(point) for point in points if point.family == family]
+        return self._standing(split, family).gain(loss for loss in losses if loss is not None)
+
+    def hypervolume_curve(self, split: str = "search", family: str = "") -> list[tuple[int, float]]:
+        """Iteration -> hypervolume with all candidates up to it, for each iteration that brought points."""
+        self._refresh()
+        with database.explained(self.path):
+            rows = reading.losses(self._db, self.objectives, split, family)
+        return reading.curve(rows, self._reference())
+
+    # ------------------------------------------------------------------------------------------- the run so far
+
+    def prompts(self, id: str) -> list[Proposed]:
+        """The exchanges with a proposer that made a candidate, in order; none for a seed."""
+        record = self.record(id)
+        return [] if record.operation == "seed" else self.proposed(record.iteration)
+
+    def proposed(self, iteration: int) -> list[Proposed]:
+        """The exchanges of an iteration, in order: a resumed run uses again what was paid for."""
+        self._refresh()
+        query = "SELECT event FROM events JOIN proposals USING (seq) WHERE proposals.iteration = ? ORDER BY seq"
+        with database.explained(self.path):
+            rows = self._db.execute(query, (iteration,)).fetchall()
+        return [event for (text,) in rows if isinstance(event := log.parse(text), Proposed)]
+
+    def unfinished(self) -> list[Asked]:
+        """The iterations that were asked and never told: what a resumed run does again."""
+        self._refresh()
+        query = """
+            SELECT event FROM events JOIN asks USING (seq) WHERE NOT EXISTS (
+                SELECT 1 FROM tells WHERE tells.iteration = asks.iteration
+                AND (tells.operation = 'seed') = (asks.operation = 'seed'))
+            ORDER BY asks.iteration"""
+        with database.explained(self.path):
+            rows = self._db.execute(query).fetchall()
+        return [event for (text,) in rows if isinstance(event := log.parse(text), Asked)]
+
+    def totals(self) -> Totals:
+        """What was done and spent."""
+        self._refresh()
+        if self._tally is None:
+            with database.transaction(self._db, self.path, "DEFERRED"):
+                self._tally = Tally(self._db)
+        return self._tally.totals()
+
+    # ------------------------------------------------------------------------------------------ kept in memory
+
+    def _records(
+        self, condition: tuple[str, Sequence[object]], order: Order = "told", limit: int | None = None
+    ) -> list[Record]:
+        self._refresh()
+        with database.explained(self.path):
+            return reading.records(self._db, condition, self._verdict_text, order, limit)
+
+    def _verdict_text(self, id: str, split: str) -> str | None:
+        with database.explained(self.path):
+            return reading.verdict_text(self._db, id, split)
+
+    def _loss(self, point: Point) -> Loss | None:
+        return reading.loss_of(point.model_extra or {}, self.objectives)
+
+    def _reference(self) -> tuple[float, ...]:
+        return tuple(objective.loss(objective.worst) for objective in self.objectives)
+
+    def _standing(self, split: str, family: str) -> Standing:
+        self._refresh()
+        if (split, family) not in self._standings:
+            with database.explained(self.path):
+                rows = reading.losses(self._db, self.objectives, split, family)
+            self._standings[split, family] = Standing(self._reference(), ((id, loss) for _, id, loss in rows))
+        return self._standings[split, family]
+
+    def _refresh(self) -> None:
+        """Catch up with a writer elsewhere. What is kept in memory takes in only what is new."""
+        if self._lock is not None:
+            return
+        with database.explained(self.path):
+            live, *_ = self._stamp
+            if not live and (found := database.stamp(self.path)) != self._stamp:
+                self._db.close()
+                self._db, self._stamp = database.connect_reader(self.path), found
+            if log.head(self._db)[0] != self._head[0]:
+                self._absorb(list(log.read(self._db, self._head[0])))
+
+    def _absorb(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._head = (entry.seq, entry.hash)
+            if self._tally:
+                self._tally.add(entry)
+            if isinstance(entry.event, Told):
+                self._take_told(entry.seq)
+            elif isinstance(entry.event, Selected):
+                self._take_selected(entry.seq, entry.event)
+
+    def _take_told(self, seq: int) -> None:
+        for (split, family), standing in self._standings.items():
+            if split == "search":
+                for _, id, loss in reading.losses(self._db, self.objectives, split, family, seq=seq):
+                    standing.add(id, [loss])
+
+    def _take_selected(self, seq: int, event: Selected) -> None:
+        """A candidate selected before changes its points, so that the standing has to be made again."""
+        for (split, family), standing in list(self._standings.items()):
+            if split == "select":
+                if event.candidate in standing:
+                    del self._standings[split, family]
+                    continue
+                for _, id, loss in reading.losses(self._db, self.objectives, split, family, seq=seq):
+                    standing.add(id, [loss])
+
+    def _forget(self) -> None:
+        self._standings.clear()
+        self._tally = None
+
+
+def _started(db: sqlite3.Connection, path: Path) -> Started:
+    first = next(log.read(db), None)
+    if first is None or not isinstance(first.event, Started):
+        raise ArchiveError(f"{path} is damaged: its log does not begin with the start of a run; start a new run.")
+    return first.event
+
+
+def _renewed(db: sqlite3.Connection, path: Path, write: bool) -> sqlite3.Connection:
+    """A database with the tables of this schema version, folded from the log of an older one."""
+    started = _started(db, path)
+    target = db if write else sqlite3.connect("", isolation_level=None)
+    with database.transaction(target, path):
+        if not write:
+            reading.copy_log(db, target)
+        reading.refold(target, started.objectives)
+    return target
