@@ -1,0 +1,129 @@
+"""The flagship problem: sparse attention decoding under metered reads."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vevolve.evaluators.contract import Function, Problem, Published, Stage, Workload
+from vevolve.evaluators.sparse_decode import feedback, scores, session
+from vevolve.evaluators.sparse_decode.session import Session
+from vevolve.evaluators.sparse_decode.workload import (
+    BUDGETS,
+    Case,
+    family_cases,
+    file_cases,
+    operating_points,
+    shipped_cases,
+    tiny_cases,
+)
+from vevolve.types import Objective, Seed, Subject, Verdict
+
+TINY_BUDGETS = (32, 64)
+
+
+class SparseDecode(Problem):
+    """Choose the tokens that each decode step of attention reads, so that the output stays right and few bytes move.
+
+    A candidate indexes the prompt's keys and values once, then answers every decode step with token ids, inclusion
+    probabilities and maybe a small tail. The verifier gathers, attends and compares with dense attention.
+    """
+
+    name = "sparse_decode"
+    objectives = (
+        Objective("traffic", "min", worst=2.0, best=0.005, scale="log10", unit="share of dense KV bytes"),
+        Objective(
+            "error",
+            "min",
+            worst=10.0,
+            best=0.001,
+            scale="log10",
+            unit="relative L2, mean over heads of the 95th percentile",
+        ),
+    )
+    functions = (
+        Function(name="build", arguments=("keys", "values", "queries", "layer", "params", "rng"), required=False),
+        Function(name="append", arguments=("index", "keys", "values", "layer", "params"), required=False),
+        Function(name="select", arguments=("query", "index", "cache", "budget", "layer", "params", "rng")),
+    )
+    stages = (
+        Stage(name="tiny"),
+        Stage(name="search"),
+        Stage(name="select", split="select", promotion=True),
+    )
+    arrays = "torch"
+    default_seed = "vattention"
+    published = (
+        Published(
+            name="dense",
+            values={"traffic": 1.0, "error": 0.001},
+            source="by definition; the error axis ends at .001",
+        ),
+    )
+
+    def examine(self, subject: Subject, workload: Workload) -> Verdict:
+        """Ask every decode step twice, compare the answers with dense attention, and count the bytes."""
+        cases: Sequence[Case] = workload.cases
+        budgets = TINY_BUDGETS if workload.stage.name == "tiny" else BUDGETS
+        points = operating_points(subject.candidate, budgets)
+        answered = session.run(subject, cases, points, workload.seed)
+        found = scores.blocks(answered, cases)
+        figures = scores.points(found, answered, cases, workload.stage.split)
+        kept = scores.bounds(found, workload.stage.split)
+        return self.verdict(
+            *figures,
+            bounds=kept,
+            feedback=feedback.describe(found, figures, kept),
+            report=feedback.report(found, _build_cost(answered, cases)),
+        )
+
+    def workload(self, stage: Stage, seed: Seed) -> Workload:
+        """The shipped traces of the stage's split; promotion adds both synthetic families."""
+        if stage.name == "tiny":
+            return Workload(stage, seed, tiny_cases())
+        families = family_cases() if stage.promotion else ()
+        return Workload(stage, seed, (*shipped_cases(stage.split), *families))
+
+    def workload_from(self, files: Sequence[Path], seed: Seed) -> Workload:
+        """A user's own traces, examined as the search split is. Raises `BadTrace` for a file that is none."""
+        return Workload(self.stage("search"), seed, file_cases(files))
+
+
+def _build_cost(answered: Session, cases: Sequence[Case]) -> dict[str, float]:
+    """Wall seconds of one build, and their ratio to dense causal attention over the same prompt on this machine.
+
+    Attention is only a part of a prefill, so the ratio overstates the share of a prefill. Both are wall times with
+    transfers: approximate, reported, never an objective.
+    """
+    if not answered.build_s:
+        return {"build_s": 0.0, "build_to_prompt_attention": 0.0}
+    ratios = []
+    for (place, layer), seconds in answered.build_s.items():
+        document = cases[place].document
+        queries = document.layers[layer].queries
+        ratios.append(seconds / _attention_s(queries.shape[0] * queries.shape[1], queries.shape[3], document.prompt))
+    return {
+        "build_s": float(np.mean(list(answered.build_s.values()))),
+        "build_to_prompt_attention": float(np.median(ratios)),
+    }
+
+
+@functools.lru_cache(maxsize=32)
+def _attention_s(heads: int, dim: int, tokens: int) -> float:
+    """Wall seconds of dense causal attention over a prompt, scaled up from at most 512 tokens."""
+    import torch
+
+    size = min(tokens, 512)
+    drawn = torch.zeros(heads, size, dim)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    attend(drawn, drawn, drawn, is_causal=True)
+    started = time.perf_counter()
+    attend(drawn, drawn, drawn, is_causal=True)
+    return (time.perf_counter() - started) * (tokens / size) ** 2
+
+
+problem = SparseDecode()

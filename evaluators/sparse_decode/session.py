@@ -1,0 +1,270 @@
+"""Asking a candidate: build once, append every 64 generated tokens, select every step twice in fresh processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from vevolve.evaluators.sparse_decode.answer import Answer, check
+from vevolve.evaluators.sparse_decode.meter import Index, Meter, Traffic
+from vevolve.evaluators.sparse_decode.workload import Case, Operating, Question, questions
+from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Process, Seed, Subject
+
+APPEND_EVERY = 64
+"""Generated tokens between two calls of `append`."""
+MAX_PARAMS = 8 << 20
+"""Bytes of a parameter file."""
+MAX_TENSORS = 64
+"""Tensors of an index."""
+MAX_BYTES = 64 << 20
+"""Bytes of an index, and of an answer."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one question gave."""
+
+    question: Question
+    answer: Answer
+    traffic: Traffic
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything a candidate answered on a workload.
+
+    Attributes:
+        outcomes: in the order of `questions`.
+        indices: by (case, layer, times appended).
+        build_s: wall seconds of each build, by (case, layer), transfers included.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    indices: Mapping[tuple[int, int, int], Index]
+    build_s: Mapping[tuple[int, int], float]
+
+
+def run(subject: Subject, cases: Sequence[Case], points: Sequence[Operating], seed: Seed) -> Session:
+    """Ask every question of a workload.
+
+    Both passes of `select` mix all documents, layers, points and steps in independent random orders, so that what a
+    process remembers differs between them. Candidates declared `REFERENCE = True`, which are lines on plots and never
+    stand on a front, are not held to the token budgets: dense attention could not be.
+
+    Raises:
+        CandidateFault: what the candidate did wrong, with the place where it showed.
+    """
+    params = parameters(subject.candidate)
+    capped = subject.candidate.constants.get("REFERENCE") is not True
+    indices, build_s = _build(subject, cases, seed, params)
+    _append(subject, cases, indices, params)
+    asked = list(questions(cases, points))
+    first: dict[Question, tuple[Frame, bytes]] = {}
+    outcomes: dict[Question, Outcome] = {}
+    for question, frame, meter in _select(subject, cases, asked, indices, seed, "first", params):
+        outcomes[question] = _outcome(question, cases[question.case], frame, meter, capped)
+        first[question] = frame, meter.digest
+    for question, frame, meter in _select(subject, cases, asked, indices, seed, "second", params):
+        _compare(question, cases[question.case], first[question], (frame, meter.digest))
+    return Session(tuple(outcomes[question] for question in asked), indices, build_s)
+
+
+def parameters(candidate: Candidate) -> dict[str, NDArray[Any]]:
+    """The arrays of a candidate's parameter file, parsed here; {} without one.
+
+    Raises:
+        CandidateFault: it is too large or no safetensors file.
+    """
+    if candidate.params is None:
+        return {}
+    if len(candidate.params) > MAX_PARAMS:
+        raise CandidateFault("interface", f"params hold {len(candidate.params)} bytes; at most {MAX_PARAMS} are taken")
+    try:
+        return load(candidate.params)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CandidateFault("interface", f"params are no safetensors file that numpy can hold: {error}") from error
+
+
+# ----------------------------------------------------------------------------------------------- build and append
+
+
+def _build(
+    subject: Subject, cases: Sequence[Case], seed: Seed, params: dict[str, NDArray[Any]]
+) -> tuple[dict[tuple[int, int, int], Index], dict[tuple[int, int], float]]:
+    keys = [(place, layer) for place, case in enumerate(cases) for layer in case.document.layers]
+    if "build" not in subject.candidate.functions:
+        return {(*key, 0): Index() for key in keys}, {}
+    indices: dict[tuple[int, int, int], Index] = {}
+    seconds: dict[tuple[int, int], float] = {}
+    growth: dict[str, dict[str, float]] = {}
+    with subject.fresh() as process:
+        for place, layer in keys:
+            case = cases[place]
+            started = time.perf_counter()
+            index = _built(process, case, layer, case.document.prompt, seed, params)
+            seconds[place, layer] = time.perf_counter() - started
+            if case.family not in growth and index.tensors:
+                half = _built(process, case, layer, max(case.document.prompt // 2, 1), seed, params)
+                growth[case.family] = _growth(index, half, case.document.prompt)
+            indices[place, layer, 0] = replace(index, growth=growth.get(case.family, {}))
+    return indices, seconds
+
+
+def _built(process: Process, case: Case, layer: int, prompt: int, seed: Seed, params: dict[str, NDArray[Any]]) -> Index:
+    """The index of the first `prompt` tokens; the queries are the last ones that were recorded of these."""
+    document = case.document
+    recorded = document.layers[layer]
+    last = max(recorded.queries.shape[2] - document.tokens + prompt, 0)
+    try:
+        frame = process.call(
+            "build",
+            keys=np.ascontiguousarray(recorded.keys[:, :prompt]),
+            values=np.ascontiguousarray(recorded.values[:, :prompt]),
+            queries=np.ascontiguousarray(recorded.queries[:, :, :last]),
+            layer=layer,
+            params=params,
+            rng=seed.derive("build", document.hash, layer, prompt),
+            returns=Arrays(max_count=MAX_TENSORS, max_bytes=MAX_BYTES),
+        )
+        return _index(frame, "build")
+    except CandidateFault as fault:
+        _located(fault, f"document {document.name}, layer {layer}, build on {prompt} tokens")
+
+
+def _append(
+    subject: Subject,
+    cases: Sequence[Case],
+    indices: dict[tuple[int, int, int], Index],
+    params: dict[str, NDArray[Any]],
+) -> None:
+    """Fold each 64 generated tokens that stand complete before a step into the index of that step."""
+    rounds = [(case.document.steps - 1) // APPEND_EVERY for case in cases]
+    if "append" not in subject.candidate.functions or not any(rounds):
+        for place, layer, _ in list(indices):
+            indices.update({(place, layer, fold): indices[place, layer, 0] for fold in range(1, rounds[place] + 1)})
+        return
+    with subject.fresh() as process:
+        for place, layer, _ in list(indices):
+            document = cases[place].document
+            for fold in range(1, rounds[place] + 1):
+                before = indices[place, layer, fold - 1]
+                stop = document.prompt + fold * APPEND_EVERY
+                new = slice(stop - APPEND_EVERY, stop)
+                try:
+                    frame = process.call(
+                        "append",
+                        index=dict(before.tensors),
+                        keys=np.ascontiguousarray(document.layers[layer].keys[:, new]),
+                        values=np.ascontiguousarray(document.layers[layer].values[:, new]),
+                        layer=layer,
+                        params=params,
+                        returns=Arrays(max_count=MAX_TENSORS, max_bytes=MAX_BYTES),
+                    )
+                    after = _index(frame, "append")
+                except CandidateFault as fault:
+                    _located(fault, f"document {document.name}, layer {layer}, append of {fold * APPEND_EVERY} tokens")
+                indices[place, layer, fold] = replace(after, growth=before.growth)
+
+
+def _index(frame: Frame, function: str) -> Index:
+    empty = [name for name, tensor in frame.items() if tensor.size == 0 or tensor.ndim == 0]
+    if empty:
+        raise CandidateFault(
+            "wrong",
+            f"{function} returned an index whose tensor '{empty[0][:40]}' is empty or a scalar; leave it out",
+        )
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in frame.items()}
+    payload = sum(tensor.nbytes for tensor in tensors.values())
+    return Index(tensors, max(frame.wire_bytes - payload, 0))
+
+
+def _growth(full: Index, half: Index, prompt: int) -> dict[str, float]:
+    """By tensor, the share of its bytes that is proportional to the prompt, from builds on all and half of it."""
+    shares: dict[str, float] = {}
+    for name, tensor in full.tensors.items():
+        shorter = half.tensors[name].nbytes if name in half.tensors else 0
+        slope = (tensor.nbytes - shorter) / max(prompt - prompt // 2, 1)
+        shares[name] = min(max(slope * prompt / tensor.nbytes, 0.0), 1.0)
+    return shares
+
+
+# --------------------------------------------------------------------------------------------------------- select
+
+
+def _select(
+    subject: Subject,
+    cases: Sequence[Case],
+    asked: Sequence[Question],
+    indices: Mapping[tuple[int, int, int], Index],
+    seed: Seed,
+    turn: str,
+    params: dict[str, NDArray[Any]],
+) -> Iterator[tuple[Question, Frame, Meter]]:
+    """Ask every question in one fresh process, in an order of its own."""
+    order = np.random.default_rng(seed.derive("order", turn).integer).permutation(len(asked))
+    with subject.fresh() as process:
+        for place in order:
+            question = asked[place]
+            document = cases[question.case].document
+            layer = document.layers[question.layer]
+            n = document.prompt + question.step + 1
+            index = indices[question.case, question.layer, question.step // APPEND_EVERY]
+            meter = Meter(layer.keys, layer.values, index, n)
+            try:
+                frame = process.call(
+                    "select",
+                    query=np.ascontiguousarray(layer.queries[:, :, question.step - document.steps]),
+                    budget=question.point.budget,
+                    layer=question.layer,
+                    params=params,
+                    rng=seed.derive("select", document.hash, question.layer, question.point.label, question.step),
+                    serve=meter.services(),
+                    returns=Arrays(max_count=4, max_bytes=MAX_BYTES),
+                )
+            except CandidateFault as fault:
+                _located(fault, _place(question, document.name))
+            yield question, frame, meter
+
+
+def _outcome(question: Question, case: Case, frame: Frame, meter: Meter, capped: bool) -> Outcome:
+    heads, group, _, dim = case.document.layers[question.layer].queries.shape
+    try:
+        answer = check(frame, heads, group, dim, meter.n, question.point.tokens if capped else None)
+    except CandidateFault as fault:
+        _located(fault, _place(question, case.document.name))
+    return Outcome(question, answer, meter.account(answer.chosen, answer.tail_elements), meter.rounds)
+
+
+def _compare(question: Question, case: Case, first: tuple[Frame, bytes], second: tuple[Frame, bytes]) -> None:
+    """Both fresh processes must have read and answered the same, bit for bit."""
+    what = ""
+    if first[1] != second[1]:
+        what = "other reads"
+    elif list(first[0]) != list(second[0]) or any(
+        one.dtype != two.dtype or one.shape != two.shape or one.tobytes() != two.tobytes()
+        for one, two in zip(first[0].values(), second[0].values(), strict=True)
+    ):
+        what = "another answer"
+    if what:
+        fault = CandidateFault(
+            "unstable",
+            f"depends on earlier steps: asked again in a fresh process and another order, it gave {what}. "
+            "select must be a function of its arguments: keep nothing between calls, and draw only from rng",
+        )
+        _located(fault, _place(question, case.document.name))
+
+
+def _place(question: Question, name: str) -> str:
+    return f"document {name}, layer {question.layer}, {question.point.label}, step {question.step}"
+
+
+def _located(fault: CandidateFault, place: str) -> NoReturn:
+    raise CandidateFault(fault.status, f"{fault.feedback} ({place})") from fault
