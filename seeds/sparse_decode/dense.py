@@ -9,11 +9,6 @@ import torch
 REFERENCE = True
 
 
-def build():
-    """Nothing is indexed."""
-    return {}
-
-
 def select(query, cache):
     """Return all tokens with probability 1: ids and prob [H, n]."""
     ids = torch.arange(cache.n, device=query.device).expand(len(query), -1)

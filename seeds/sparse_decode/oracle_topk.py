@@ -12,11 +12,6 @@ import torch
 REFERENCE = True
 
 
-def build():
-    """Nothing is indexed."""
-    return {}
-
-
 def score(query, index, cache):
     """Return the true attention of each token summed over the group, [H, n]. Reads every key."""
     everything = torch.arange(cache.n, device=query.device).expand(len(query), -1)

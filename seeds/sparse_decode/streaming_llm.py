@@ -11,11 +11,6 @@ import torch
 SINKS = 4
 
 
-def build():
-    """Nothing is indexed: the rule reads positions only."""
-    return {}
-
-
 def score(query, index, cache):
     """Return the importance of each token, [H, n]: the newer the higher."""
     return torch.arange(cache.n, device=query.device, dtype=query.dtype).expand(len(query), -1)

@@ -11,11 +11,6 @@ draw is without replacement.
 import torch
 
 
-def build():
-    """Nothing is indexed."""
-    return {}
-
-
 def sample(fixed, n, counts, rng):
     """Draw uniformly, without replacement, from the tokens below n that are not in `fixed`.
 

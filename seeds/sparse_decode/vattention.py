@@ -30,27 +30,31 @@ PILOT_SHARE = 0.05
 
 
 def build(keys):
-    """Return the bounds of all complete pages, [2, H, pages, d], and the keys after them, [H, <PAGE, d]."""
+    """Return the bounds of all pages, [2, H, pages, d], the last one maybe part full, and the tokens they cover."""
     heads, n, d = keys.shape
-    pages = n // PAGE
-    paged = keys[:, : pages * PAGE].reshape(heads, pages, PAGE, d)
+    pages = -(-n // PAGE)
+    slots = torch.arange(pages * PAGE, device=keys.device).clamp(max=n - 1)  # an empty slot repeats the last key
+    paged = keys[:, slots].reshape(heads, pages, PAGE, d)
     bounds = torch.stack([paged.amin(dim=2), paged.amax(dim=2)])
-    return {"bounds": bounds.half(), "open": keys[:, pages * PAGE :].half()}
+    return {"bounds": bounds.half(), "covered": torch.tensor([n], device=keys.device)}
 
 
 def append(index, keys):
-    """Fold generated keys into the pages, starting with the open one."""
-    fresh = build(torch.cat([index["open"].to(keys.dtype), keys], dim=1))
-    return {"bounds": torch.cat([index["bounds"], fresh["bounds"]], dim=2), "open": fresh["open"]}
+    """Fold generated keys into the pages. In a page that is part full, its two corners stand for the keys it has."""
+    bounds, covered = index["bounds"], int(index["covered"])
+    corners = bounds[torch.arange(covered % PAGE, device=keys.device) % 2, :, -1].transpose(0, 1)
+    fresh = build(torch.cat([corners.to(keys.dtype), keys], dim=1))
+    bounds = torch.cat([bounds[:, :, : covered // PAGE], fresh["bounds"]], dim=2)
+    return {"bounds": bounds, "covered": index["covered"] + keys.shape[1]}
 
 
 def score(query, index, cache):
     """Return the group's largest bound on each token's logit (without 1 / sqrt(d)), [H, n]."""
-    lower, upper = index["bounds"].to(query.dtype)
+    (lower, upper), covered = index["bounds"].to(query.dtype), int(index["covered"])
     bound = query.clamp(min=0) @ upper.mT + query.clamp(max=0) @ lower.mT
-    newest = torch.arange(PAGE * upper.shape[1], cache.n, device=query.device).expand(len(query), -1)
+    newest = torch.arange(covered, cache.n, device=query.device).expand(len(query), -1)
     exact = query @ cache.keys(newest).mT
-    return torch.cat([bound.repeat_interleave(PAGE, dim=-1), exact], dim=-1).amax(dim=1)
+    return torch.cat([bound.repeat_interleave(PAGE, dim=-1)[..., :covered], exact], dim=-1).amax(dim=1)
 
 
 def choose(scores, count):

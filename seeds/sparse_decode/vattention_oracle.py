@@ -30,11 +30,6 @@ HEAVY_SHARE = 0.1
 PILOT_SHARE = 0.05
 
 
-def build():
-    """Nothing is indexed."""
-    return {}
-
-
 def score(query, index, cache):
     """Return the true attention of each token summed over the group, [H, n]. Reads every key."""
     everything = torch.arange(cache.n, device=query.device).expand(len(query), -1)

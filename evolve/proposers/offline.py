@@ -1,0 +1,68 @@
+"""The offline proposer: a mutator of syntax trees that needs no model, no network and no key."""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from collections.abc import Sequence
+
+from vevolve import registry
+from vevolve.evolve.mutator.mutate import mutate
+from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
+from vevolve.types import Candidate, CandidateFault
+
+
+class Offline:
+    """Answers a request with a mutant of its first parent, as a full program; the same seed gives the same mutant.
+
+    Functions and constants are lent by the other parents, by the request's donors, and by the shipped seeds of the
+    parent's problem, recognised by the functions that all of them define; those marked `REFERENCE` lend nothing.
+    """
+
+    name = "offline"
+
+    def propose(self, request: Request) -> Reply:
+        """A mutant as a fenced program under a line that says what was changed.
+
+        Raises:
+            ProposalFailed: the parent offers nothing to change.
+        """
+        rng = random.Random(request.seed.integer)
+        donors = [*request.donors, *pool(frozenset(_functions(request.parents[0])))]
+        mutant = mutate(request.parents, _distinct(donors, request.parents), rng)
+        if mutant is None:
+            raise ProposalFailed("The offline mutator found nothing to change in this program.")
+        longest = max((len(run) for run in re.findall("`+", mutant.source)), default=0)
+        fence = "`" * max(3, longest + 1)
+        idea = " ".join(mutant.idea.split())
+        return Reply(text=f"Idea: {idea}\n\n{fence}python\n{mutant.source.rstrip()}\n{fence}\n", model=self.name)
+
+    def estimate(self, prompt: Prompt) -> float | None:
+        """Nothing."""
+        return 0.0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@functools.cache
+def pool(functions: frozenset[str]) -> tuple[Candidate, ...]:
+    """The shipped seeds, but for references, of every problem whose seeds all define some of these functions."""
+    found: list[Candidate] = []
+    for folder in sorted(path for path in (registry.PACKAGE / "seeds").iterdir() if path.is_dir()):
+        seeds = [Candidate((folder / f"{name}.py").read_text()) for name in registry.seed_names(folder.name)]
+        if seeds and set.intersection(*(_functions(seed) for seed in seeds)) & functions:
+            found += [seed for seed in seeds if seed.constants.get("REFERENCE") is not True]
+    return tuple(found)
+
+
+def _functions(candidate: Candidate) -> set[str]:
+    try:
+        return set(candidate.functions)
+    except CandidateFault:
+        return set()
+
+
+def _distinct(donors: Sequence[Candidate], parents: Sequence[Candidate]) -> list[Candidate]:
+    return list({donor.id: donor for donor in donors if donor not in parents}.values())
