@@ -1,0 +1,325 @@
+"""The loop as a library: `for event in vevolve.evolve("sparse_decode/vattention", evaluations=50): ...`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import vevolve
+from vevolve.archive import Archive
+from vevolve.archive.events import Event, Resumed, Started
+from vevolve.errors import ArchiveError, BadInput
+from vevolve.evolve.config import Config
+from vevolve.evolve.loop import Loop
+from vevolve.evolve.proposers.contract import Prompt
+from vevolve.evolve.questions import Questions
+from vevolve.evolve.run import RunDirectory, commitment, find_run
+from vevolve.evolve.setup import Task, Weighted, open_proposers, refuse_unpriced, resolve, task_of
+from vevolve.evolve.workers import Job, SandboxOptions, Workers, open_workers
+from vevolve.prompts import Shown
+from vevolve.types import Candidate, Seed
+
+OpenWorkers = Callable[[Config, Task], Workers]
+"""How a run gets its workers."""
+
+
+class Run:
+    """A run that evolves while one iterates over it. Made by `start` or `resume`; iterated over once.
+
+    Attributes:
+        config: its settings.
+        task: its problem and seed.
+        directory: where it is kept, from the first event on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        proposers: Sequence[Weighted],
+        directory: RunDirectory,
+        *,
+        resumed: bool,
+        workers: OpenWorkers,
+    ) -> None:
+        self.config, self.task, self.directory = config, task, directory
+        self._proposers, self._resumed, self._open_workers = proposers, resumed, workers
+        self._loop: Loop | None = None
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Event]:
+        """Run, yielding each event once it is in the archive, until the budget is spent or `stop` is called.
+
+        Raises:
+            ProposerError: a proposer failed for good; everything told so far is kept.
+            SandboxUnavailable: candidates cannot be contained to the level asked for.
+            ArchiveError: the database cannot be written, or another process writes it.
+        """
+        if self._loop is not None:
+            raise BadInput("A run is iterated over once; go on with vevolve.evolve.api.resume(run.directory.path).")
+        try:
+            with contextlib.ExitStack() as stack:
+                existing = stack.enter_context(Archive.open(self.directory.path, write=True)) if self._resumed else None
+                workers = self._open_workers(self.config, self.task)
+                stack.callback(workers.close)
+                archive, secret, news = self._begin(workers, existing)
+                stack.callback(archive.close)
+                self._loop = Loop(
+                    archive,
+                    secret,
+                    self.task.seed,
+                    Questions(self.task, self._proposers, self.config.style),
+                    workers,
+                    self.config,
+                )
+                if self._stopped:
+                    self._loop.stop()
+                yield news
+                yield from self._loop.events()
+        finally:
+            for weighted in self._proposers:
+                weighted.proposer.close()
+
+    @functools.cached_property
+    def archive(self) -> Archive:
+        """The run's archive, open for reading; it follows the run as it grows.
+
+        Raises:
+            ArchiveError: the run has not begun.
+        """
+        return Archive.open(self.directory.path)
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on: to the same total where it was not reached, else to twice as many evaluations."""
+        command = f"vevolve resume {shlex.quote(str(self.directory.path))}"
+        done = self.directory.is_run and self.archive.totals().evaluations >= self.config.evaluations
+        return command + (f" --evaluations {2 * self.config.evaluations}" if done else "")
+
+    def stop(self) -> None:
+        """Ask for nothing more, finish what is in flight, and end. Safe in a signal handler and from any thread."""
+        self._stopped = True
+        if self._loop is not None:
+            self._loop.stop()
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let the first Ctrl-C call `stop`, and the second raise KeyboardInterrupt at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupted(number: int, frame: FrameType | None) -> None:
+            if self._stopped:
+                raise KeyboardInterrupt
+            self.stop()
+
+        before = signal.signal(signal.SIGINT, interrupted)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _begin(self, workers: Workers, archive: Archive | None) -> tuple[Archive, Seed, Event]:
+        """The archive with its first event of this session."""
+        containment = workers.containment
+        settings = self.config.model_dump(mode="json")
+        if archive is None:
+            secret = self.directory.make(self.config)
+            task = self.task
+            started = Started(
+                run=self.directory.name,
+                version=vevolve.__version__,
+                problem=task.problem_name,
+                problem_hash=task.problem.hash,
+                objectives=task.problem.objectives,
+                seed=self.config.seed,
+                seed_commitment=commitment(secret),
+                config=settings,
+                containment=containment,
+            )
+            return Archive.create(self.directory.path, started), secret, started
+        level = archive.started.containment.level
+        if containment.level != level:
+            raise ArchiveError(
+                f"Run {self.directory.name} was measured at containment level {level}, and this machine now gives "
+                f"{containment.level}; two levels never mix in one archive. Start a new run, or resume where it began."
+            )
+        secret = self.directory.secret()
+        if commitment(secret) != archive.started.seed_commitment:
+            raise ArchiveError(f"{self.directory.path}/seed.key is not the seed that this run was begun with.")
+        self.directory.write_config(self.config)
+        resumed = Resumed(version=vevolve.__version__, config=settings, containment=containment)
+        archive.append(resumed)
+        return archive, secret, resumed
+
+
+def evolve(
+    seed: str = "sparse_decode/vattention",
+    *,
+    problem: str | None = None,
+    model: str | Sequence[str] = "offline",
+    evaluations: int = 100,
+    usd: float | None = None,
+    seconds: float | None = None,
+    workers: int | Literal["inline"] | None = None,
+    directory: str | Path | None = None,
+    **settings: Any,
+) -> Run:
+    """Evolve a program. Iterate over the result to run it.
+
+    Args:
+        seed: a shipped seed, `problem/method`, or the file of a program.
+        problem: the problem's name or folder, where `seed` is a file.
+        model: a proposer, or several, each maybe with `=WEIGHT`.
+        evaluations: how many candidates to examine, the seed not counted.
+        usd: dollars at most.
+        seconds: seconds at most.
+        workers: Ray actors; "inline" for none; None for one a core.
+        directory: where the run is kept; None for a new one under `runs/`.
+        **settings: other fields of `vevolve.evolve.config.Config`.
+
+    Raises:
+        VEvolveError: a setting, the problem, the seed or a model is not there or not in order.
+    """
+    flags = {
+        "seed": seed,
+        "problem": problem,
+        "models": (model,) if isinstance(model, str) else tuple(model),
+        "evaluations": evaluations,
+        "usd": usd,
+        "seconds": seconds,
+        "workers": workers,
+        "directory": None if directory is None else str(directory),
+    }
+    return start(Config.load({**settings, **flags}))
+
+
+def start(config: Config, *, workers: OpenWorkers | None = None, proposers: Sequence[Weighted] | None = None) -> Run:
+    """A new run. Nothing is written before it is iterated over.
+
+    Args:
+        config: its settings.
+        workers: opens the workers, where they are not those of the settings.
+        proposers: where they are not those of the settings.
+
+    Raises:
+        VEvolveError: the problem, the seed or a model is not there or not in order.
+    """
+    task = resolve(config)
+    directory = RunDirectory.choose(config, task.problem.name, task.seed_name)
+    proposers = _checked(config, proposers)
+    return Run(config, task, proposers, directory, resumed=False, workers=workers or _workers)
+
+
+def resume(
+    run: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    workers: OpenWorkers | None = None,
+    proposers: Sequence[Weighted] | None = None,
+) -> Run:
+    """Go on with a run, to the totals asked for; what is not given stays as it was.
+
+    Args:
+        run: a run's directory or name; None for the latest.
+        settings: new values of some settings, such as `{"evaluations": 200}`.
+        workers: see `start`.
+        proposers: see `start`.
+
+    Raises:
+        UnknownName: no such run.
+        ArchiveError: it cannot be read, or the problem has changed since.
+    """
+    directory = find_run(None if run is None else str(run))
+    seed: Candidate | None = None
+    with Archive.open(directory.path) as archive:
+        started = archive.started
+        for record in archive.records(operation="seed", limit=1):
+            seed = record.candidate
+        last = started.config
+        for entry in archive.events(kinds=("resumed",)):
+            last = entry.event.config if isinstance(entry.event, Resumed) else last
+    changed = {key: value for key, value in (settings or {}).items() if value is not None}
+    for fixed in ("seed", "problem"):
+        if changed.get(fixed, started.config.get(fixed)) != started.config.get(fixed):
+            raise BadInput(f"A run keeps its {fixed}: {started.config.get(fixed)}; start a new run for another.")
+    kept = {key: value for key, value in last.items() if key in Config.model_fields}
+    config = Config.load(changed, base=kept)
+    task = resolve(config) if seed is None else task_of(started.problem, seed, started.seed)
+    if task.problem.hash != started.problem_hash:
+        raise ArchiveError(
+            f"The problem {task.problem.name} has changed since run {directory.name} began (hash "
+            f"{task.problem.hash[:12]}, was {started.problem_hash[:12]}): verdicts would not compare. Start a new run."
+        )
+    return Run(config, task, _checked(config, proposers), directory, resumed=True, workers=workers or _workers)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would ask first, and what it may cost.
+
+    Attributes:
+        prompt: the first question, of the first model.
+        usd_per_call: dollars that one call is likely to cost at most, over the models by weight; None: unknown.
+        usd_total: likewise for all evaluations, and no more than the dollar budget.
+    """
+
+    prompt: Prompt
+    usd_per_call: float | None
+    usd_total: float | None
+
+
+def preview(config: Config, *, measure: bool = False) -> Preview:
+    """The first prompt and the estimated cost, without asking any model.
+
+    Args:
+        config: the settings of the run.
+        measure: examine the seed, so that the prompt shows its operating points, as that of the run will.
+
+    Raises:
+        VEvolveError: as `start` does.
+    """
+    task = resolve(config)
+    proposers = _checked(config, None)
+    try:
+        shown = Shown(task.seed.source)
+        if measure:
+            workers = open_workers("inline", task.problem_name, SandboxOptions(allow_degraded=config.allow_degraded))
+            try:
+                verdict = workers.submit(Job(task.seed, Seed.fresh().derive("examine"))).result()
+            finally:
+                workers.close()
+            shown = Shown(task.seed.source, verdict.points, verdict.feedback, "", task.seed.id[:8], verdict.status)
+        prompt = Questions(task, proposers, config.style).shown_prompt("mutate", [shown], ())
+        estimates = [(weighted.weight, weighted.proposer.estimate(prompt)) for weighted in proposers]
+    finally:
+        for weighted in proposers:
+            weighted.proposer.close()
+    known = [(weight, usd) for weight, usd in estimates if usd is not None]
+    if len(known) < len(estimates):
+        return Preview(prompt, None, None)
+    each = sum(weight * usd for weight, usd in known) / sum(weight for weight, _ in known)
+    total = each * config.evaluations
+    return Preview(prompt, each, total if config.usd is None else min(total, config.usd))
+
+
+def _checked(config: Config, proposers: Sequence[Weighted] | None) -> Sequence[Weighted]:
+    """The proposers, each with a price where dollars are limited."""
+    opened = open_proposers(config) if proposers is None else proposers
+    for weighted in opened:
+        refuse_unpriced(weighted.proposer.estimate(Prompt(system="", user="")), weighted.proposer, config)
+    return opened
+
+
+def _workers(config: Config, task: Task) -> Workers:
+    options = SandboxOptions(allow_degraded=config.allow_degraded)
+    return open_workers(config.workers, task.problem_name, options, ray_address=config.ray_address)

@@ -1,0 +1,148 @@
+"""Workers as Ray actors: each hosts the verifier side and spawns its sandbox by exec, never by fork.
+
+Ray puts the driver's working directory and the folder of its script first on every worker's `sys.path`, unless the
+job names a working directory of its own. From a checkout's root that would make folders such as `kernels` importable
+by the wrong name, so the job is given an empty one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from vevolve.errors import BadInput
+from vevolve.evolve.workers import Inline, Job, SandboxOptions, Worker, Workers, inline
+from vevolve.types import Containment, Verdict
+
+OBJECT_STORE_BYTES = 100 << 20
+"""Jobs and verdicts are small; Ray's own default is a third of the machine's memory."""
+
+Open = Callable[[], Inline]
+"""Makes the worker inside an actor. It is pickled by name or value and called there."""
+
+
+class Host:
+    """What runs inside an actor."""
+
+    def __init__(self, make: Open) -> None:
+        self._worker = make()
+        self._containment = self._worker.open()
+
+    def containment(self) -> Containment:
+        """Which layers hold."""
+        return self._containment
+
+    def examine(self, job: Job) -> Verdict:
+        """The verdict of one job."""
+        return self._worker.examine(job)
+
+
+class Actor:
+    """A worker whose verifier lives in a Ray actor."""
+
+    def __init__(self, make: Open) -> None:
+        self._make = make
+        self._actor: Any = None
+
+    def start(self) -> None:
+        """Ask for the actor; several start side by side."""
+        remote: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Host)
+        self._actor = remote.remote(self._make)
+
+    def open(self) -> Containment:
+        """Wait for the actor, or for a new one in place of one that failed."""
+        if self._actor is None:
+            self.start()
+        actor, self._actor = self._actor, None
+        try:
+            containment: Containment = _get(actor.containment.remote())
+        except BaseException:
+            _kill(actor)
+            raise
+        self._actor = actor
+        return containment
+
+    def examine(self, job: Job) -> Verdict:
+        """The verdict from the actor. An actor that fails is ended, so that `open` starts another."""
+        actor = self._actor
+        try:
+            verdict: Verdict = _get(actor.examine.remote(job))
+        except BaseException:
+            self.close()
+            raise
+        return verdict
+
+    def close(self) -> None:
+        """End the actor."""
+        actor, self._actor = self._actor, None
+        if actor is not None:
+            _kill(actor)
+
+
+def open_actors(count: int, problem: str, options: SandboxOptions, *, address: str | None = None) -> Workers:
+    """So many actors, on a cluster that runs at `address` or on one started for them."""
+    return open_hosts(count, functools.partial(inline, problem, options), address=address)
+
+
+def open_hosts(count: int, make: Open, *, address: str | None = None) -> Workers:
+    """So many actors, each with the worker that `make` returns.
+
+    Raises:
+        BadInput: no cluster answers at `address`.
+    """
+    started = _join(count, address)
+    actors = [Actor(make) for _ in range(count)]
+    for actor in actors:
+        actor.start()
+    workers: list[Worker] = list(actors)
+    return Workers(workers, shutdown=ray.shutdown if started else lambda: None)
+
+
+def _join(count: int, address: str | None) -> bool:
+    """Connect to a cluster; True where this call did so and must undo it."""
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    with tempfile.TemporaryDirectory(prefix="vevolve-") as empty:
+        Path(empty, "README").write_text("An empty working directory, so that no folder here is importable.\n")
+        common["runtime_env"] = {"working_dir": empty}
+        if address is not None:
+            try:
+                ray.init(address=address, **common)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise BadInput(f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
+        else:
+            ray.init(
+                num_cpus=count,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                **common,
+            )
+    return True
+
+
+def _get(reference: Any) -> Any:
+    """An actor's answer; what it raised arrives as the error it was there."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception):
+            raise cause from error
+        raise
+
+
+def _kill(actor: Any) -> None:
+    with contextlib.suppress(ValueError, RuntimeError):  # Ray may be gone already
+        ray.kill(actor, no_restart=True)

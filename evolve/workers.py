@@ -1,0 +1,209 @@
+"""Workers host the verifier side: each owns a problem and a sandbox, and examines one candidate at a time.
+
+`inline` keeps the one worker in a thread of this process; otherwise each is a Ray actor (`vevolve.evolve.cluster`).
+A worker whose harness breaks (not its candidate) is opened anew and the job tried once more; a second failure is
+raised, since a number from a broken harness must not reach the archive.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from vevolve.errors import SandboxUnavailable
+from vevolve.evaluators.contract import Problem, load
+from vevolve.evaluators.examination import examine
+from vevolve.evolve.threads import Threads
+from vevolve.types import Candidate, Containment, Level, Seed, Subject, Value, Verdict
+
+
+@dataclass(frozen=True)
+class Job:
+    """One examination.
+
+    Attributes:
+        candidate: the program.
+        seed: the randomness of the examination.
+        promotion: on the stages that decide promotion, not on those of the search.
+    """
+
+    candidate: Candidate
+    seed: Seed
+    promotion: bool = False
+
+
+class SandboxOptions(Value):
+    """How a worker contains candidates."""
+
+    minimum: Level = "L1"
+    allow_degraded: bool = False
+
+
+class Container(Protocol):
+    """What makes a subject of a candidate: `vevolve.sandbox.Sandbox`, or a plain one in tests."""
+
+    containment: Containment
+
+    def subject(self, candidate: Candidate) -> Subject:
+        """The handle through which a candidate is called."""
+        ...
+
+    def close(self) -> None:
+        """End every process."""
+        ...
+
+
+class Worker(Protocol):
+    """Examines one job at a time."""
+
+    def open(self) -> Containment:
+        """Start, or start anew after a failure; say which layers hold."""
+        ...
+
+    def examine(self, job: Job) -> Verdict:
+        """The verdict. Raises only where the harness is broken."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Inline:
+    """A worker in this process.
+
+    Args:
+        problem: what candidates are examined for.
+        contain: opens the container; by default a sandbox for the problem's arrays.
+    """
+
+    def __init__(self, problem: Problem, contain: Callable[[], Container]) -> None:
+        self._problem = problem
+        self._contain = contain
+        self._container: Container | None = None
+
+    def open(self) -> Containment:
+        """Start a container in place of any earlier one."""
+        self.close()
+        self._container = self._contain()
+        return self._container.containment
+
+    def examine(self, job: Job) -> Verdict:
+        """Walk the stages of one candidate."""
+        container = self._container
+        if container is None:
+            raise RuntimeError("the worker is not open")
+        return examine(self._problem, container.subject(job.candidate), job.seed, promotion=job.promotion)
+
+    def close(self) -> None:
+        """End the container."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+
+class Workers:
+    """A fixed set of workers that share one queue of jobs.
+
+    Raises from the constructor:
+        SandboxUnavailable: a worker cannot contain candidates, or two do so at different levels.
+    """
+
+    def __init__(self, workers: Sequence[Worker], shutdown: Callable[[], None] = lambda: None) -> None:
+        self._workers = list(workers)
+        self._shutdown = shutdown
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._threads = Threads(len(self._workers), "examine")
+        self._closed = threading.Event()
+        try:
+            found = [worker.open() for worker in self._workers]
+        except BaseException:
+            self.close()
+            raise
+        levels = sorted({containment.level for containment in found})
+        if len(levels) > 1:
+            self.close()
+            raise SandboxUnavailable(
+                f"Workers contain candidates at different levels ({', '.join(levels)}); one archive takes one level. "
+                "Use machines that are set up alike."
+            )
+        self.containment = found[0]
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def __len__(self) -> int:
+        """How many jobs run at once."""
+        return len(self._workers)
+
+    def submit(self, job: Job) -> Future[Verdict]:
+        """Examine when a worker is free; the future raises what broke the harness twice."""
+        return self._threads.submit(lambda: self._examine(job))
+
+    def close(self) -> None:
+        """End the workers and what they hold. Jobs not begun are dropped."""
+        self._closed.set()
+        self._threads.close()
+        for worker in self._workers:
+            worker.close()
+        self._shutdown()
+
+    def _examine(self, job: Job) -> Verdict:
+        worker = self._idle.get()
+        try:
+            try:
+                return worker.examine(job)
+            except Exception:
+                if self._closed.is_set():
+                    raise
+            reopened = worker.open()
+            if reopened.level != self.containment.level:
+                raise SandboxUnavailable(
+                    f"A worker that was opened anew contains candidates at level {reopened.level}, the others at "
+                    f"{self.containment.level}; one archive takes one level. Check the machine, then resume."
+                )
+            return worker.examine(job)
+        finally:
+            self._idle.put(worker)
+
+
+def open_workers(
+    kind: int | Literal["inline"] | None,
+    problem: str,
+    options: SandboxOptions | None = None,
+    *,
+    ray_address: str | None = None,
+) -> Workers:
+    """Open workers for a problem, named as `vevolve.evaluators.contract.load` takes it.
+
+    Args:
+        kind: a number of Ray actors; `inline` for one worker in this process; None for an actor on each core.
+        problem: a shipped name, an entry point, or a folder (absolute, where actors stand in other directories).
+        options: of each worker's sandbox.
+        ray_address: a running cluster to join.
+
+    Raises:
+        SandboxUnavailable: this machine cannot contain candidates to the level asked for.
+    """
+    options = options or SandboxOptions()
+    if kind == "inline":
+        return Workers([inline(problem, options)])
+    from vevolve.evolve import cluster
+
+    return cluster.open_actors(kind or len(os.sched_getaffinity(0)), problem, options, address=ray_address)
+
+
+def inline(problem: str, options: SandboxOptions) -> Inline:
+    """A worker in this process with the real sandbox, not yet open."""
+    loaded = load(problem)
+
+    def contain() -> Container:
+        from vevolve.sandbox import Sandbox
+
+        return Sandbox(arrays=loaded.arrays, minimum=options.minimum, allow_degraded=options.allow_degraded)
+
+    return Inline(loaded, contain)
