@@ -1,0 +1,122 @@
+"""The canary: a candidate of our own that attempts what is forbidden, and so proves which layers hold.
+
+A layer counts as active when the child put it on without error, when it is seen from outside, and when the canary's
+attempt was refused. What the machine lacks is named with the kernel's reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vevolve.types import Candidate, CandidateFault, Containment, Json, Level
+
+if TYPE_CHECKING:
+    from vevolve.sandbox.subject import Sandbox
+
+CORE = ("landlock", "seccomp", "session", "limits", "capabilities", "no_new_privileges", "descriptors")
+"""Without one of these: L0."""
+NAMESPACES = ("user", "mounts", "processes", "network", "ipc", "hostname")
+"""Without one of these: L1."""
+
+SONG = '''
+import ctypes, errno, os, resource
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def refused(act, *args):
+    """The name of the error that refused it, or "" where it was done."""
+    try:
+        result = act(*args)
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error.errno))
+    if isinstance(result, int) and result < 0:
+        return errno.errorcode.get(ctypes.get_errno(), str(ctypes.get_errno()))
+    return ""
+
+def descriptors():
+    found = []
+    for number in range(256):
+        try:
+            os.fstat(number)
+        except OSError:
+            continue
+        found.append(number)
+    return found
+
+def sing():
+    import colorsys  # a lazy import, as the dropped identity
+    socket = libc.socket
+    return {
+        "list_root": refused(os.listdir, "/"),
+        "read_passwd": refused(os.open, "/etc/passwd", os.O_RDONLY),
+        "read_proc": refused(os.open, "/proc/self/status", os.O_RDONLY),
+        "write_here": refused(os.open, "/canary", os.O_WRONLY | os.O_CREAT),
+        "socket": refused(socket, 2, 1, 0),
+        "kill": refused(libc.kill, 0, 0),
+        "ptrace": refused(libc.ptrace, 0, 0, 0, 0),
+        "unshare": refused(libc.unshare, 0x10000000),
+        "mount": refused(libc.mount, b"none", b"/", b"tmpfs", 0, None),
+        "root": refused(libc.setresuid, 0, 0, 0),
+        "execute": refused(os.execv, "/bin/true", ["true"]),
+        "descriptors": descriptors(),
+        "leads_session": os.getpid() == os.getpgrp(),
+        "address_space": resource.getrlimit(resource.RLIMIT_AS)[0] > 0,
+    }
+'''
+
+PROOFS = {
+    "landlock": ("list_root", "read_passwd", "read_proc", "write_here"),
+    "seccomp": ("socket", "kill", "ptrace", "unshare", "mount", "execute"),
+    "capabilities": ("mount",),
+    "user": ("root",),
+}
+"""Layer -> attempts that must have been refused where it is active."""
+
+
+def sing(sandbox: Sandbox) -> Containment:
+    """Run the canary and read off the level.
+
+    Raises:
+        SandboxUnavailable: it could not run.
+    """
+    from vevolve.errors import SandboxUnavailable
+
+    subject = sandbox.subject(Candidate(SONG))
+    try:
+        with subject.fresh() as process:
+            layers = dict(process.layers)
+            song = process.call("sing", returns=Json())
+    except CandidateFault as fault:
+        raise SandboxUnavailable(f"The sandbox's canary failed ({fault.status}): {fault.feedback}") from fault
+    for layer, attempts in PROOFS.items():
+        done = [attempt for attempt in attempts if not song[attempt]]
+        if layers.get(layer) == "active" and done:
+            layers[layer] = f"absent: the canary could do {', '.join(done)}"
+    strange = [number for number in song["descriptors"] if number > 3]
+    layers["descriptors"] = f"absent: {len(strange)} more are open" if strange else "active"
+    if layers.get("session") == "active" and not song["leads_session"]:
+        layers["session"] = "absent: the canary is in another's process group"
+    layers.setdefault("cgroup", "absent: not used; memory is bounded by the address space")
+    return Containment(level=level_of(layers), layers=layers)
+
+
+def level_of(layers: dict[str, str]) -> Level:
+    """L3: all layers. L2: no cgroup. L1: a namespace is missing. L0: less."""
+    if any(layers.get(name) != "active" for name in CORE):
+        return "L0"
+    if any(layers.get(name) != "active" for name in NAMESPACES):
+        return "L1"
+    return "L3" if layers.get("cgroup") == "active" else "L2"
+
+
+def refusal(containment: Containment, minimum: Level) -> str:
+    """One line for the user."""
+    missing = [
+        f"{name} ({state.removeprefix('absent: ')})"
+        for name, state in containment.layers.items()
+        if name in (*CORE, *NAMESPACES) and state != "active"
+    ]
+    return (
+        f"Candidates can be isolated to {containment.level} here, {minimum} is needed; missing: {', '.join(missing)}. "
+        "Run on a kernel with Landlock and seccomp, or accept the risk with --allow-degraded."
+    )

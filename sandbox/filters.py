@@ -1,0 +1,73 @@
+"""The seccomp program: the system calls that a candidate's process may make, and no others.
+
+A list of what is allowed, so that calls of newer kernels are refused too. Threads can be started and files that
+Landlock grants can be read. There are no processes, no programs, no sockets, no signals to others, no namespaces, and
+none of the calls through which two processes that read the same file could tell each other something (locks, leases,
+watches, residency in the page cache).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import tempfile
+
+ALLOWED = tuple(
+    """
+read write readv writev pread64 pwrite64 close lseek dup dup2 dup3 fstat stat lstat newfstatat statx access faccessat
+faccessat2 open openat getdents getdents64 getcwd chdir readlink readlinkat ftruncate truncate mkdir mkdirat unlink
+unlinkat rmdir rename renameat renameat2 umask fsync fdatasync pipe pipe2 poll ppoll select pselect6 eventfd2
+epoll_create1 epoll_ctl epoll_wait epoll_pwait close_range
+mmap munmap mprotect mremap madvise brk membarrier
+futex futex_waitv set_robust_list get_robust_list rseq set_tid_address sched_yield sched_getaffinity getcpu
+exit exit_group restart_syscall gettid getpid getppid getpgrp getpgid getsid getuid geteuid
+getgid getegid getgroups getresuid getresgid
+rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigtimedwait
+clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage getrandom uname
+setitimer getitimer alarm pause getpriority sysinfo getrlimit
+""".split()  # noqa: SIM905
+)
+
+ENOSYS = ("clone3",)
+"""glibc then falls back to `clone`, whose flags a filter can see."""
+
+CLONE_THREAD = 0x00010000
+PRCTL = (15, 16, 0x53564D41)
+"""The name of a thread, read and written, and of a mapping."""
+FCNTL = (0, 1, 2, 3, 4, 1030)
+"""Duplicating descriptors and their flags; no locks, leases or pipe sizes."""
+IOCTL = (0x5401, 0x5450, 0x5451, 0x5421, 0x541B)
+"""Is it a terminal, close-on-exec on and off, non-blocking, bytes that wait."""
+BAD_ARCHITECTURE = 2
+
+
+@functools.cache
+def program() -> bytes:
+    """The program as the kernel's instructions.
+
+    Raises:
+        OSError: libseccomp is not installed or refuses.
+    """
+    try:
+        import pyseccomp as seccomp  # type: ignore[import-untyped]
+    except (ImportError, RuntimeError, AttributeError, TypeError) as error:
+        raise OSError(errno.ENOSYS, f"libseccomp cannot be loaded: {error}") from error
+
+    rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
+    rules.set_attr(BAD_ARCHITECTURE, seccomp.KILL_PROCESS)
+    for name in ALLOWED:
+        # Older calls do not exist on every architecture.
+        if seccomp.resolve_syscall(seccomp.system_arch(), name) >= 0:
+            rules.add_rule(seccomp.ALLOW, name)
+    for name in ENOSYS:
+        rules.add_rule(seccomp.ERRNO(errno.ENOSYS), name)
+    equal, thread = seccomp.EQ, seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, CLONE_THREAD)
+    rules.add_rule(seccomp.ALLOW, "clone", thread)
+    rules.add_rule(seccomp.ALLOW, "prlimit64", seccomp.Arg(0, equal, 0))
+    for name, place, values in (("prctl", 0, PRCTL), ("fcntl", 1, FCNTL), ("ioctl", 1, IOCTL)):
+        for value in values:
+            rules.add_rule(seccomp.ALLOW, name, seccomp.Arg(place, equal, value))
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()
