@@ -84,4 +84,12 @@ class Proposer(Protocol):
 
 
 class ProposalFailed(Exception):
-    """One request got no usable answer; the next may."""
+    """One request got no usable answer; the next may.
+
+    Attributes:
+        billed: an answer that was paid for and cannot be used, such as one that was cut off; None where none came.
+    """
+
+    def __init__(self, message: str, billed: Reply | None = None) -> None:
+        super().__init__(message)
+        self.billed = billed

@@ -8,8 +8,10 @@ import re
 from collections.abc import Sequence
 
 from vevolve import registry
+from vevolve.errors import BadInput
 from vevolve.evolve.mutator.mutate import mutate
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
+from vevolve.evolve.proposers.settings import ProposerSettings
 from vevolve.types import Candidate, CandidateFault
 
 
@@ -21,6 +23,8 @@ class Offline:
     """
 
     name = "offline"
+    free = True
+    """It costs nothing and answers at once, so the loop may ask it again for a program that is not known yet."""
 
     def propose(self, request: Request) -> Reply:
         """A mutant as a fenced program under a line that says what was changed.
@@ -66,3 +70,10 @@ def _functions(candidate: Candidate) -> set[str]:
 
 def _distinct(donors: Sequence[Candidate], parents: Sequence[Candidate]) -> list[Candidate]:
     return list({donor.id: donor for donor in donors if donor not in parents}.values())
+
+
+def open(argument: str, settings: ProposerSettings) -> Offline:
+    """The offline proposer, which has no settings. Raises `BadInput` where a model is named after it."""
+    if argument:
+        raise BadInput(f"The offline proposer takes no model: expected offline, found offline:{argument}.")
+    return Offline()

@@ -1,0 +1,106 @@
+"""`anthropic:NAME`: the Messages API through the official client, at Anthropic or any compatible server."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+from vevolve.errors import BadInput
+from vevolve.evolve.prices import Usage
+from vevolve.evolve.proposers.contract import Prompt
+from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url
+from vevolve.evolve.proposers.settings import ProposerSettings
+
+VARIABLE = "ANTHROPIC_API_KEY"
+OWN_SERVER = "https://api.anthropic.com"
+
+
+class _Block(BaseModel):
+    type: str
+    text: str = ""
+
+
+class _Usage(BaseModel):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class _Reply(BaseModel):
+    """The part of a message that is read. The client's own model accepts anything, so this one checks."""
+
+    model: str = ""
+    content: list[_Block]
+    stop_reason: str | None = None
+    usage: _Usage | None = None
+
+
+_UNUSABLE = {
+    "max_tokens": "was cut off at the limit of output tokens; raise it with --max-output-tokens",
+    "model_context_window_exceeded": "was cut off where the model's context ended",
+    "refusal": "is a refusal",
+}
+
+
+class Messages:
+    """The API of Anthropic."""
+
+    variable = VARIABLE
+
+    def __init__(self, sdk: ModuleType, key: str, url: str, settings: ProposerSettings) -> None:
+        self.sdk, self.key, self.url = sdk, key, url
+        self._settings = settings
+        self._client: Any = sdk.Anthropic(api_key=key, base_url=url, timeout=settings.timeout, max_retries=0)
+
+    def ask(self, model: str, prompt: Prompt) -> Answer:
+        """One call. Thinking is billed as output and left out of the text."""
+        sampling = {} if self._settings.temperature is None else {"temperature": self._settings.temperature}
+        response = self._client.messages.with_raw_response.create(
+            model=model,
+            system=prompt.system,
+            messages=[{"role": "user", "content": prompt.user}],
+            max_tokens=self._settings.max_output_tokens,
+            # Given by call as well: the client refuses long answers without streaming where it sees no timeout.
+            timeout=self._settings.timeout,
+            **sampling,
+        )
+        reply = _Reply.model_validate_json(response.http_response.content)
+        text = "".join(block.text for block in reply.content if block.type == "text")
+        usage = None if reply.usage is None else _counted(reply.usage)
+        return Answer(text, reply.model, usage, _UNUSABLE.get(reply.stop_reason or "", ""))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def _counted(usage: _Usage) -> Usage:
+    """Anthropic counts cached tokens beside the input, not in it."""
+    cached, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    return Usage(
+        input_tokens=usage.input_tokens + cached + written,
+        output_tokens=usage.output_tokens,
+        cached_tokens=cached,
+        written_tokens=written,
+    )
+
+
+def open(argument: str, settings: ProposerSettings) -> Hosted:
+    """The model named `argument`.
+
+    Raises:
+        BadInput: no name, or a base URL that is none.
+        ProposerError: no key is set.
+    """
+    import anthropic
+
+    if not argument:
+        raise BadInput("A model of Anthropic is named anthropic:NAME; found no name.")
+    url = settings.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OWN_SERVER
+    key = checked_key(os.environ.get(VARIABLE, ""), VARIABLE)
+    wire = Messages(anthropic, key, checked_url(url.rstrip("/"), "ANTHROPIC_BASE_URL"), settings)
+    return Hosted(f"anthropic:{argument}", argument, wire, settings)

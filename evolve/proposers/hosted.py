@@ -1,0 +1,255 @@
+"""A model behind an HTTP API: retries with back-off, cost, and errors that a user can act on and that hold no key.
+
+Both providers' clients raise errors of the same shape, so one reading of them serves both. The clients' own retries
+are switched off: one obeys a `Retry-After` of any length, and neither can be woken from its wait when a run stops.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from vevolve.errors import BadInput, ProposerError
+from vevolve.evolve.prices import Usage, price
+from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
+from vevolve.evolve.proposers.settings import ProposerSettings
+from vevolve.types import Seed
+
+LONGEST_WAIT = 120.0
+"""Seconds; a server that asks for a longer pause is taken at its word that this call failed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a provider sent back.
+
+    Attributes:
+        text: the model's words.
+        model: the model, as the provider names it.
+        usage: None where the server counts nothing.
+        unusable: why the text is no answer, such as "was cut off"; empty where it is one.
+    """
+
+    text: str
+    model: str
+    usage: Usage | None
+    unusable: str = ""
+
+
+class Wire(Protocol):
+    """One provider's API."""
+
+    sdk: ModuleType
+    """The provider's client package."""
+    key: str
+    variable: str
+    """The environment variable that holds the key."""
+    url: str
+
+    def ask(self, model: str, prompt: Prompt) -> Answer:
+        """One call without retries. Raises the client package's errors, or ValueError on an unreadable answer."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What went wrong with a call: for good, to be tried again after `wait` seconds (None: back off), or neither."""
+
+    message: str
+    permanent: bool = False
+    again: bool = False
+    wait: float | None = None
+
+
+class Hosted:
+    """A proposer that asks a model over HTTP. Safe to use from several threads."""
+
+    def __init__(self, name: str, model: str, wire: Wire, settings: ProposerSettings) -> None:
+        self.name = name
+        self._model, self._wire, self._settings = model, wire, settings
+        self._price = price(model, settings.prices)
+        self._closed = threading.Event()
+        self._reached = False
+
+    def __repr__(self) -> str:
+        return f"Hosted({self.name!r})"
+
+    def propose(self, request: Request) -> Reply:
+        """Ask the model, again after a fault that may pass.
+
+        Raises:
+            ProposerError: wrong key, unknown model, no credit, or a server that was never reached.
+            ProposalFailed: retries used up, an unreadable or unusable answer, or the proposer was closed.
+        """
+        for attempt in range(self._settings.retries + 1):
+            if self._closed.is_set():
+                break
+            answer, fault = self._try(request.prompt)
+            if answer is not None:
+                return self._reply(request.prompt, answer)
+            if fault.permanent:
+                raise ProposerError(fault.message)
+            if not fault.again or (fault.wait or 0.0) > LONGEST_WAIT:
+                raise ProposalFailed(fault.message)
+            if attempt == self._settings.retries:
+                raise self._given_up(fault, attempt)
+            if self._closed.wait(self._pause(fault, attempt, request.seed)):
+                break
+        raise ProposalFailed(f"{self.name} was closed before an answer came.")
+
+    def estimate(self, prompt: Prompt) -> float | None:
+        """Dollars for the prompt, at three bytes a token, and the longest answer allowed; None without a price."""
+        return None if self._price is None else self._price.cost(self._guess(prompt, self._settings.max_output_tokens))
+
+    def close(self) -> None:
+        """End waits and connections."""
+        self._closed.set()
+        self._wire.close()
+
+    def _try(self, prompt: Prompt) -> tuple[Answer | None, _Fault]:
+        """One call. A fault is a value, so that no error of the client, which holds the key, is chained to ours."""
+        sdk: Any = self._wire.sdk
+        try:
+            answer = self._wire.ask(self._model, prompt)
+        except sdk.APIStatusError as error:
+            self._reached = True
+            return None, self._refused(error.status_code, _said(error), error.response.headers)
+        except sdk.APITimeoutError:
+            return None, _Fault(f"{self.name} did not answer within {self._settings.timeout:g} s.", again=True)
+        except sdk.APIConnectionError as error:
+            why = self._clean(f"{error.__cause__ or error}")
+            return None, _Fault(f"{self.name}: no connection to {shown(self._wire.url)}: {why}.", again=True)
+        except (sdk.APIError, ValueError) as error:
+            self._reached = True
+            return None, _Fault(f"{self.name} sent an answer that cannot be read: {self._clean(str(error))}.")
+        self._reached = True
+        return answer, _Fault("")
+
+    def _refused(self, status: int, text: str, headers: Mapping[str, str]) -> _Fault:
+        why, variable = self._clean(text), self._wire.variable
+        if status == 401:
+            return _Fault(f"{self.name}: the key was refused (401). Set {variable} to a valid key.", permanent=True)
+        if status == 403:
+            message = f"{self.name}: the key may not use this model (403): {why}. Set {variable} to one that may."
+            return _Fault(message, permanent=True)
+        if status == 404:
+            kind = variable.partition("_")[0]
+            message = (
+                f"{self.name}: no model '{self._model}' at {shown(self._wire.url)} (404). "
+                f"Check the name; {kind}_BASE_URL or --base-url names another server."
+            )
+            return _Fault(message, permanent=True)
+        if status == 402 or re.search(r"insufficient_quota|credit balance|billing_error", text):
+            message = (
+                f"{self.name}: the account of this key has no credit ({status}): {why}. Set {variable} to another."
+            )
+            return _Fault(message, permanent=True)
+        if self._settings.temperature is not None and status in (400, 422) and "temperature" in text:
+            return _Fault(f"{self.name} refuses the temperature: {why}. Leave it out.", permanent=True)
+        again = (status in (408, 409, 429) or status >= 500) and headers.get("x-should-retry") != "false"
+        return _Fault(f"{self.name} answered {status}: {why}.", again=again, wait=retry_after(headers))
+
+    def _given_up(self, fault: _Fault, retries: int) -> Exception:
+        if not self._reached and "no connection" in fault.message:
+            kind = self._wire.variable.partition("_")[0]
+            return ProposerError(f"{fault.message} Check the network, and {kind}_BASE_URL or --base-url.")
+        return ProposalFailed(f"{fault.message} Given up after {retries} retries.")
+
+    def _pause(self, fault: _Fault, attempt: int, seed: Seed) -> float:
+        if fault.wait is not None:
+            return fault.wait
+        spread = seed.derive("retry", attempt).integer / 2**63
+        return self._settings.retry_wait * min(1 << attempt, 16) * (1 - 0.25 * spread)
+
+    def _reply(self, prompt: Prompt, answer: Answer) -> Reply:
+        text = self._keyless(answer.text).encode("utf-8", "replace").decode()
+        usage = answer.usage or self._guess(prompt, len(text.encode()) // 3 + 1)
+        reply = Reply(
+            text=text,
+            model=self._clean(answer.model) or self._model,
+            input_tokens=usage.input_tokens if answer.usage else 0,
+            output_tokens=usage.output_tokens if answer.usage else 0,
+            usd=None if self._price is None else self._price.cost(usage),
+        )
+        if answer.unusable or not text.strip():
+            why = self._clean(answer.unusable) or "is empty"
+            raise ProposalFailed(f"The answer of {self.name} {why}.", billed=reply)
+        return reply
+
+    def _guess(self, prompt: Prompt, output_tokens: int) -> Usage:
+        sent = len((prompt.system + prompt.user).encode("utf-8", "replace"))
+        return Usage(input_tokens=sent // 3 + 1, output_tokens=output_tokens)
+
+    def _clean(self, text: str) -> str:
+        """One short line without the key, or anything that looks like one."""
+        text = " ".join(self._keyless(text, shortest=1).split()).rstrip(".")
+        text = re.sub(r"\b(sk|pk|rk|gsk|xai|key)[-_][\w*-]{6,}", "***", text)
+        return text if len(text) <= 300 else text[:300] + " ..."
+
+    def _keyless(self, text: str, shortest: int = 8) -> str:
+        """Without the key. A shorter one is a placeholder for a local server, and may be any word of a program."""
+        return text.replace(self._wire.key, "***") if len(self._wire.key) >= shortest else text
+
+
+def _said(error: Any) -> str:
+    """What the server said in the body of a refusal, and its code; else all that the client made of it."""
+    body = error.body
+    inner: Any = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+        return " ".join(str(inner[key]) for key in ("message", "code", "type") if inner.get(key))
+    return str(error)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait: `retry-after-ms`, or `retry-after` as a number or a date (RFC 9110)."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return max(0.0, date.timestamp() - time.time())
+
+
+def checked_url(url: str, variable: str) -> str:
+    """`url` if it is one. Raises `BadInput` otherwise."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise BadInput(f"A base URL is http(s)://HOST[:PORT][/PATH]; found '{shown(url)}' ({variable} or --base-url).")
+    return url
+
+
+def checked_key(key: str, variable: str) -> str:
+    """`key` without blanks around it. Raises `ProposerError`, which does not repeat it, for one that is none."""
+    key = key.strip()
+    if not key:
+        raise ProposerError(f"No API key: set {variable} to your key, or use --model offline, which needs none.")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ProposerError(f"{variable} holds characters that are in no API key: set it anew.")
+    return key
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password, query."""
+    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0].partition("#")[0])
