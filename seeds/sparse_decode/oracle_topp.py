@@ -29,7 +29,7 @@ def choose(scores, count):
     mass[:, :SINKS] = 0.0
     mass, order = mass.sort(dim=1, descending=True, stable=True)
     before = (mass.cumsum(dim=1) - mass) / mass.sum(dim=1, keepdim=True).clamp(min=1e-30)
-    before = before.masked_fill(order < SINKS, -1.0)  # the share p from which on a token is kept
+    before = torch.where(order < SINKS, order - SINKS, before)  # the share p above which a token is kept
     kept = torch.zeros(heads * n, dtype=torch.bool, device=scores.device)
     kept[before.flatten().sort(stable=True).indices[: heads * count]] = True
     ids = order.masked_fill(~kept.view(heads, n), -1)

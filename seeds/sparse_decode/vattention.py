@@ -97,6 +97,8 @@ def counts_for(query, cache, heavy, probe, budget):
     """Return how many tokens to draw after the pilot `probe`, int [H], to meet budget.epsilon and budget.delta."""
     ids, sure = torch.cat([heavy, probe], dim=1), heavy.shape[1]
     rest = cache.n - ids.shape[1]
+    if rest == 0:
+        return torch.zeros(len(query), dtype=torch.long, device=query.device)
     logits = query @ cache.keys(ids).mT / query.shape[-1] ** 0.5
     w = (logits - logits.amax(dim=-1, keepdim=True)).exp()  # [H, G, m]
     epsilon, delta = budget.epsilon, torch.tensor(budget.delta, device=query.device)
