@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import math
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -68,6 +69,19 @@ class Value(BaseModel):
 # --------------------------------------------------------------------------------------------------- candidates
 
 
+_PARSING = threading.RLock()
+
+
+def parse_program(source: str) -> ast.Module:
+    """`ast.parse`, one thread at a time.
+
+    CPython 3.11 keeps the depth of the tree under construction in one place for all threads, and a switch in between
+    raises SystemError (gh-106905), so every parser of programs in a process with threads goes through here.
+    """
+    with _PARSING:
+        return ast.parse(source)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A program and, maybe, its parameters.
@@ -95,7 +109,7 @@ class Candidate:
     def tree(self) -> ast.Module:
         """The syntax tree. Raises `CandidateFault("syntax")`, naming the line, when there is none."""
         try:
-            return ast.parse(self.source)
+            return parse_program(self.source)
         except SyntaxError as error:
             line = (error.text or "").strip()
             raise CandidateFault("syntax", f"line {error.lineno}: {error.msg}: {line[:120]!r}") from error
@@ -105,7 +119,7 @@ class Candidate:
     @functools.cached_property
     def tree_hash(self) -> str:
         """The hash of the syntax tree without docstrings, comments and layout. Only for finding duplicates."""
-        tree = ast.parse(ast.unparse(self.tree))
+        tree = parse_program(ast.unparse(self.tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
                 ast.get_docstring(node, clean=False) is not None
