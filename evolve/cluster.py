@@ -3,6 +3,8 @@
 Ray puts the driver's working directory and the folder of its script first on every worker's `sys.path`, unless the
 job names a working directory of its own. From a checkout's root that would make folders such as `kernels` importable
 by the wrong name, so the job is given an empty one.
+
+Ray is imported only here, and only once workers are opened.
 """
 
 from __future__ import annotations
@@ -14,9 +16,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import ray
-from ray.exceptions import RayTaskError
 
 from vevolve.errors import BadInput
 from vevolve.evolve.workers import Inline, Job, SandboxOptions, Worker, Workers, inline
@@ -33,12 +32,12 @@ class Host:
     """What runs inside an actor."""
 
     def __init__(self, make: Open) -> None:
-        self._worker = make()
-        self._containment = self._worker.open()
+        self._make = make
 
-    def containment(self) -> Containment:
-        """Which layers hold."""
-        return self._containment
+    def open(self) -> Containment:
+        """Start the worker. Not in the constructor, where Ray would hide what was raised."""
+        self._worker = self._make()
+        return self._worker.open()
 
     def examine(self, job: Job) -> Verdict:
         """The verdict of one job."""
@@ -54,6 +53,8 @@ class Actor:
 
     def start(self) -> None:
         """Ask for the actor; several start side by side."""
+        import ray
+
         remote: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Host)
         self._actor = remote.remote(self._make)
 
@@ -63,7 +64,7 @@ class Actor:
             self.start()
         actor, self._actor = self._actor, None
         try:
-            containment: Containment = _get(actor.containment.remote())
+            containment: Containment = _get(actor.open.remote())
         except BaseException:
             _kill(actor)
             raise
@@ -103,37 +104,52 @@ def open_hosts(count: int, make: Open, *, address: str | None = None) -> Workers
     for actor in actors:
         actor.start()
     workers: list[Worker] = list(actors)
-    return Workers(workers, shutdown=ray.shutdown if started else lambda: None)
+    return Workers(workers, shutdown=_leave if started else lambda: None)
 
 
 def _join(count: int, address: str | None) -> bool:
     """Connect to a cluster; True where this call did so and must undo it."""
+    if address is None:
+        # Read when Ray is imported. In spite of its name it decides on Linux too whether a cluster of one machine
+        # listens on the loopback interface alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
     if ray.is_initialized():
         return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
     with tempfile.TemporaryDirectory(prefix="vevolve-") as empty:
-        Path(empty, "README").write_text("An empty working directory, so that no folder here is importable.\n")
+        Path(empty, "README").write_text("Nothing here is importable, and that is what it is for.\n")
         common["runtime_env"] = {"working_dir": empty}
-        if address is not None:
-            try:
-                ray.init(address=address, **common)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise BadInput(f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
-        else:
+        if address is None:
             ray.init(
                 num_cpus=count,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
+                # They would be started without the job's working directory, and so in vain.
+                _system_config={"prestart_worker_first_driver": False},
                 **common,
             )
+            return True
+        try:
+            ray.init(address=address, **common)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise BadInput(f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
     return True
+
+
+def _leave() -> None:
+    import ray
+
+    ray.shutdown()
 
 
 def _get(reference: Any) -> Any:
     """An actor's answer; what it raised arrives as the error it was there."""
+    import ray
+    from ray.exceptions import RayTaskError
+
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -144,5 +160,7 @@ def _get(reference: Any) -> Any:
 
 
 def _kill(actor: Any) -> None:
+    import ray
+
     with contextlib.suppress(ValueError, RuntimeError):  # Ray may be gone already
         ray.kill(actor, no_restart=True)

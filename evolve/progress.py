@@ -1,0 +1,72 @@
+"""What a run has won over its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vevolve.archive import Archive, Record
+from vevolve.types import Objective, Point
+
+SHARE = 0.05
+"""The least gain in one objective that counts."""
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """An operating point that is clearly better than one of the seed's in one objective and worse in none.
+
+    Attributes:
+        candidate: whose point it is.
+        point: the better one.
+        over: the seed's.
+        objective: in which it is better.
+        share: by how much, of the seed's value: .05 is 5 % less (or more, where more is better).
+    """
+
+    candidate: Record
+    point: Point
+    over: Point
+    objective: str
+    share: float
+
+    def __str__(self) -> str:
+        """One sentence."""
+        before, after = self.over[self.objective], self.point[self.objective]
+        return (
+            f"{self.candidate.id[:8]} at {self.point.label or 'its point'}: {self.objective} {before:.4g} -> {after:.4g} "
+            f"({self.share:.0%} better) and worse in nothing than the seed at {self.over.label or 'its point'}"
+        )
+
+
+def improvements(archive: Archive, split: str = "select", share: float = SHARE) -> list[Improvement]:
+    """The points of evolved candidates that beat a point of the seed by at least `share`, the greatest gain first.
+
+    For each point only its greatest gain. Points of the front suffice: what beats the seed's is there, or something
+    that is at least as good in everything. Objectives are compared as they were measured, not on their axes.
+    """
+    objectives = archive.objectives
+    seeds = [point for record in archive.records(operation="seed") for point in record.points_on(split)]
+    found: list[Improvement] = []
+    for record, point in archive.front_points(split):
+        if record.operation == "seed":
+            continue
+        gains = [gain for over in seeds for gain in _gains(record, point, over, objectives) if gain.share >= share]
+        if gains:
+            found.append(max(gains, key=lambda gain: gain.share))
+    return sorted(found, key=lambda gain: -gain.share)
+
+
+def _gains(record: Record, point: Point, over: Point, objectives: Sequence[Objective]) -> list[Improvement]:
+    """The gain in each objective; none where one is worse, or is not there."""
+    shares: dict[str, float] = {}
+    for objective in objectives:
+        try:
+            before, after = over[objective.name], point[objective.name]
+        except KeyError:
+            return []
+        better = before - after if objective.direction == "min" else after - before
+        if better < 0:
+            return []
+        shares[objective.name] = better / abs(before) if before else 0.0
+    return [Improvement(record, point, over, name, share) for name, share in shares.items()]
