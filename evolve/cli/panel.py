@@ -1,0 +1,200 @@
+"""What a run shows while it goes: a live panel on a terminal, a line an event elsewhere, or JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vevolve.archive.events import Ended, Event, Proposed, Resumed, Selected, Started, Told
+from vevolve.evolve.cli.render import SHORT, clean, figures, line
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+    from vevolve.archive import Archive
+    from vevolve.evolve.api import Run
+
+SHOWN_EVENTS = 8
+SHOWN_POINTS = 8
+REFRESH_S = 0.25
+"""Between two looks into the archive; the clock on the panel ticks by itself."""
+
+
+@contextlib.contextmanager
+def open_panel(run: Run, as_json: bool) -> Iterator[Callable[[Event], None]]:
+    """What each event is handed to."""
+    if as_json:
+        yield _json_line
+        return
+    if not sys.stdout.isatty():
+        yield lambda event: _plain_line(run, event)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    panel = Panel(run)
+    with Live(
+        get_renderable=panel.draw, console=Console(markup=False, highlight=False, emoji=False), refresh_per_second=4
+    ):
+        yield panel.take
+        panel.look()
+
+
+def _json_line(event: Event) -> None:
+    sys.stdout.write(event.model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+def _plain_line(run: Run, event: Event) -> None:
+    text = describe(event, run)
+    if text:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def describe(event: Event, run: Run) -> str:
+    """One line on an event; empty for those that say nothing new to a reader."""
+    match event:
+        case Started():
+            return f"run {run.directory.path}: {_task(run)}, sandbox level {event.containment.level}"
+        case Resumed():
+            return f"resumed {run.directory.path}: {_task(run)}, sandbox level {event.containment.level}"
+        case Proposed() if event.error:
+            return f"#{event.iteration} {line(event.proposer, 40)}: {line(event.error)}"
+        case Told():
+            verdict = event.verdict
+            who = "seed" if event.operation == "seed" else f"{event.operation} by {line(event.proposer, 40)}"
+            gain = f", hypervolume +{event.hypervolume_gain:.4f}" if event.hypervolume_gain > 0 else ""
+            said = event.idea if verdict.valid else verdict.feedback
+            return f"#{event.iteration} {who}: {verdict.status}{gain}{': ' if said else ''}{line(said)}"
+        case Selected():
+            what = "gained" if event.promoted else f"gained nothing ({event.verdict.status})"
+            return f"#{event.iteration} {event.candidate[:SHORT]} {what} on the select split"
+        case Ended():
+            return f"ended: {line(event.reason, 300)}"
+        case _:
+            return ""
+
+
+def _task(run: Run) -> str:
+    models = ", ".join(clean(model) for model in run.config.models)
+    return f"{run.task.problem.name}, seed {run.task.seed_name}, {run.config.evaluations} evaluations by {models}"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the panel knows of the archive, read by the thread that runs."""
+
+    evaluations: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    split: str = "search"
+    front: int = 0
+    hypervolume: float = 0.0
+    header: tuple[str, ...] = ()
+    points: tuple[tuple[str, ...], ...] = ()
+    failures: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass
+class Panel:
+    """The live panel. Events come from the thread that runs; it is drawn by another, from what was last seen."""
+
+    run: Run
+    began: float = field(default_factory=time.monotonic)
+    sight: Sight = field(default_factory=Sight)
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN_EVENTS))
+    _looked: float = 0.0
+    _first: int | None = None
+
+    def take(self, event: Event) -> None:
+        """Show an event."""
+        text = describe(event, self.run)
+        if text:
+            self.lines.append(text)
+        if time.monotonic() - self._looked > REFRESH_S:
+            self.look()
+
+    def look(self) -> None:
+        """Read what the archive holds now. For the thread that runs."""
+        self._looked = time.monotonic()
+        if self.run.directory.is_run:
+            self.sight = see(self.run.archive)
+            self._first = self.sight.evaluations if self._first is None else self._first
+
+    def draw(self) -> Group:
+        """The panel as it stands."""
+        from rich.console import Group
+        from rich.panel import Panel as Frame
+        from rich.table import Table
+        from rich.text import Text
+
+        sight, config = self.sight, self.run.config
+        parts: list[RenderableType] = [Text(self.progress())]
+        if sight.failures:
+            parts.append(Text("not valid: " + ", ".join(f"{count} {status}" for status, count in sight.failures)))
+        parts.append(
+            Text(f"front of {sight.split}: {sight.front} candidates, hypervolume {sight.hypervolume:.4f}", "bold")
+        )
+        if sight.points:
+            grid = Table(box=None, pad_edge=False)
+            for place, name in enumerate(sight.header):
+                right = 0 < place < len(sight.header) - 1
+                grid.add_column(Text(name), justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+            for row in sight.points:
+                grid.add_row(*(Text(cell) for cell in row))
+            parts.append(grid)
+        parts += [Text(text, "dim", no_wrap=True, overflow="ellipsis") for text in self.lines]
+        title = Text(f"{self.run.task.problem.name}: {self.run.directory.name}")
+        return Group(Frame(Group(*parts), title=title, subtitle=Text(", ".join(map(clean, config.models)))))
+
+    def progress(self) -> str:
+        """Budget and estimated time: evaluations, dollars, seconds."""
+        sight, config = self.sight, self.run.config
+        elapsed = time.monotonic() - self.began
+        done = sight.evaluations - (self._first or 0)
+        left = config.evaluations - sight.evaluations
+        eta = f", about {_clock(elapsed / done * left)} to go" if done > 0 and left > 0 else ""
+        parts = [f"{sight.evaluations} of {config.evaluations} evaluations", f"{_clock(elapsed)}{eta}"]
+        if config.seconds is not None:
+            parts.append(f"limit {_clock(config.seconds)}")
+        if sight.usd or config.usd is not None:
+            limit = "" if config.usd is None else f" of ${config.usd:.2f}"
+            parts.append(f"${sight.usd:.4f}{limit}")
+        if sight.unpriced:
+            parts.append(f"{sight.unpriced} replies without a price")
+        return "; ".join(parts)
+
+
+def see(archive: Archive) -> Sight:
+    """Read what the panel shows."""
+    totals = archive.totals()
+    split = "select" if archive.ranks("select") else "search"
+    pairs = archive.front_points(split)
+    step = max(1, -(-len(pairs) // SHOWN_POINTS))
+    return Sight(
+        evaluations=totals.evaluations,
+        usd=totals.usd,
+        unpriced=totals.unpriced,
+        split=split,
+        front=len({record.id for record, _ in pairs}),
+        hypervolume=archive.hypervolume(split),
+        header=("point", *(axis.name for axis in archive.objectives), "candidate"),
+        points=tuple(
+            (clean(point.label), *figures(point, archive.objectives), f"{record.id[:SHORT]} {line(record.idea, 60)}")
+            for record, point in pairs[::step]
+        ),
+        failures=tuple(sorted(totals.failures.items(), key=lambda pair: -pair[1])),
+    )
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,332 @@
+"""Commands that look at a run: ls, front, show, diff, export, rm. They only read, also while the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vevolve.evolve.cli.options import AsJson, Run, RunOption
+
+if TYPE_CHECKING:
+    from vevolve.archive import Archive, Record
+    from vevolve.types import Point
+
+
+def ls(
+    run: Run = None,
+    runs: Annotated[bool, typer.Option("--runs", help="List the runs, not the candidates of one.")] = False,
+    status: Annotated[str | None, typer.Option(help="Only this status, such as ok, crash or wrong.")] = None,
+    order: Annotated[str, typer.Option(help="told, newest or gain.")] = "told",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the candidates of a run, or the runs.
+
+    What became of each, its Pareto rank on the search split, and the hypervolume that it added when it was told.
+    """
+    from vevolve.evolve.cli import render
+
+    if runs:
+        _list_runs(as_json)
+        return
+    with open_run(run) as archive:
+        found = archive.records(status=_status(status), order=_order(order), limit=limit)
+        ranks = archive.ranks()
+        if as_json:
+            render.print_json([record.to_json(ranks.get(record.id)) for record in found])
+            return
+        render.table(
+            ["#", "id", "parent", "operation", "proposer", "status", "rank", "gain", "idea"],
+            [_row(record, ranks.get(record.id)) for record in found],
+            right=["#", "rank", "gain"],
+        )
+
+
+def front(
+    run: Run = None,
+    split: Annotated[str | None, typer.Option(help="search or select; by default select where it has points.")] = None,
+    family: Annotated[str, typer.Option(help="A family of workloads; by default the main one.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show the points that no other dominates, and the seed's."""
+    from vevolve.evolve.cli import render
+
+    with open_run(run) as archive:
+        chosen = split_of(archive, split)
+        if as_json:
+            best = archive.front(chosen, family)
+            ranks = archive.ranks(chosen, family)
+            render.print_json([archive.record(one.id).to_json(ranks.get(one.id)) for one in best])
+            return
+        print_front(archive, chosen, family)
+
+
+def show(
+    id: Annotated[str, typer.Argument(help="A candidate's id, or a unique beginning of it.", metavar="ID")],
+    run: RunOption = None,
+    prompt: Annotated[bool, typer.Option("--prompt", help="Also the prompt and the reply that made it.")] = False,
+    code: Annotated[bool, typer.Option(help="Also the program.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show one candidate: origin, verdict, points, program.
+
+    Operating points stand beside those of its parent where both answer the same question.
+    """
+    from vevolve.evolve.cli import render
+
+    with open_run(run) as archive:
+        record = archive.record(id)
+        exchanges = archive.prompts(record.id)
+        rank = archive.ranks().get(record.id)
+        if as_json:
+            render.print_json(
+                record.to_json(rank)
+                | {
+                    "source": record.source,
+                    "verdict": record.verdict.model_dump(mode="json"),
+                    "selected": record.selected.model_dump(mode="json") if record.selected else None,
+                    "exchanges": [one.model_dump(mode="json") for one in exchanges],
+                }
+            )
+            return
+        _describe(archive, record, rank)
+        if prompt:
+            for one in exchanges:
+                render.say(f"\n--- prompt to {render.line(one.proposer)} ---\n{render.clean(one.system)}")
+                render.say(f"{render.clean(one.user)}\n--- reply ---\n{render.clean(one.reply or one.error)}")
+        if code:
+            render.say()
+            render.code(record.source)
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="A candidate.", metavar="A")],
+    b: Annotated[
+        str | None, typer.Argument(help="What it is compared with; by default its parent.", metavar="[B]")
+    ] = None,
+    run: RunOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what A changed against B, by default its parent."""
+    import difflib
+
+    from vevolve.errors import BadInput
+    from vevolve.evolve.cli import render
+
+    with open_run(run) as archive:
+        new = archive.record(a)
+        if b is None and not new.parents:
+            raise BadInput(f"Candidate {new.id[: render.SHORT]} is a seed and has no parent; name a second candidate.")
+        old = archive.record(b or new.parents[0])
+    lines = difflib.unified_diff(
+        old.source.splitlines(), new.source.splitlines(), old.id[: render.SHORT], new.id[: render.SHORT], lineterm=""
+    )
+    text = "\n".join(lines)
+    if as_json:
+        render.print_json({"a": new.id, "b": old.id, "idea": new.idea, "diff": text})
+        return
+    if new.idea:
+        render.say(render.line(new.idea, 200))
+    render.code(text or "The programs are the same.", "diff")
+
+
+def export(
+    id: Annotated[str, typer.Argument(help="A candidate's id, or a unique beginning of it.", metavar="ID")],
+    run: RunOption = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; by default the standard output.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a candidate's program to a file.
+
+    A header says where it comes from, and that it runs outside the sandbox from then on.
+    """
+    from vevolve.errors import BadInput
+    from vevolve.evolve.cli import render
+
+    with open_run(run) as archive:
+        record = archive.record(id)
+        text = archive.export(record.id)
+    if out is None:
+        if as_json:
+            render.print_json({"id": record.id, "text": text})
+        else:
+            render.code(text)
+        return
+    if out.exists() and not force:
+        raise BadInput(f"{out} is there already; choose another file, or write over it with --force.")
+    try:
+        out.write_text(text, encoding="utf-8")
+        if record.params is not None:
+            out.with_suffix(".safetensors").write_bytes(record.params)
+    except OSError as error:
+        raise BadInput(f"Cannot write {out}: {error.strerror}.") from error
+    if as_json:
+        render.print_json({"id": record.id, "file": str(out)})
+    else:
+        render.say(f"Wrote {out}. It runs outside the sandbox now: read it before you run it.")
+
+
+def rm(
+    run: Annotated[str, typer.Argument(help="A run's name, a unique part of it, or its directory.", metavar="RUN")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run and all that is in its directory."""
+    import shutil
+
+    from vevolve.errors import BadInput
+    from vevolve.evolve.cli import render
+    from vevolve.evolve.run import find_run
+
+    directory = find_run(run)
+    if directory.path.is_symlink():
+        raise BadInput(f"{directory.path} is a link; delete the run where it stands: {directory.path.resolve()}.")
+    if not yes and not typer.confirm(f"Delete the run {directory.path} for good?"):
+        render.say("Nothing was deleted.")
+        raise typer.Exit(1)
+    with directory.locked():
+        shutil.rmtree(directory.path)
+    render.say(f"Deleted {directory.path}.")
+
+
+# ------------------------------------------------------------------------------------------------------------ shared
+
+
+def open_run(run: str | None) -> Archive:
+    """The archive of a run, by default of the latest, opened for reading."""
+    from vevolve.archive import Archive
+    from vevolve.evolve.run import find_run
+
+    return Archive.open(find_run(run).archive)
+
+
+def split_of(archive: Archive, split: str | None) -> str:
+    """The split asked for; without one, `select` where anything was examined on it. Raises `UnknownName`."""
+    from vevolve.errors import UnknownName
+
+    if split is not None and split not in ("search", "select", "sealed"):
+        raise UnknownName("split", split, ["search", "select", "sealed"])
+    return split or ("select" if archive.front("select") else "search")
+
+
+def print_front(archive: Archive, split: str, family: str = "") -> None:
+    """The front on one split as a table, the seed's points beneath it."""
+    from vevolve.evolve.cli import render
+
+    names = [axis.name for axis in archive.objectives]
+    pairs = archive.front_points(split, family)
+    render.say(
+        f"{len(pairs)} points on the front of the {split} split{f', family {family}' if family else ''}; "
+        f"hypervolume {archive.hypervolume(split, family):.4f}"
+    )
+    rows = [_point_row(archive, record, point, record.idea) for record, point in pairs]
+    seeds = [record for record in archive.records(operation="seed") if record.valid]
+    shown = {(record.id, point.label) for record, point in pairs}
+    rows += [
+        _point_row(archive, record, point, "the seed, for comparison")
+        for record in seeds
+        for point in record.points_on(split, family)
+        if (record.id, point.label) not in shown
+    ]
+    render.table(["point", *names, "id", "idea"], rows, right=names)
+
+
+def _point_row(archive: Archive, record: Record, point: Point, idea: str) -> list[str]:
+    from vevolve.evolve.cli import render
+
+    return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], idea]
+
+
+def _row(record: Record, rank: int | None) -> list[str]:
+    from vevolve.evolve.cli.render import SHORT
+
+    told = record.idea or record.first_error_line
+    return [
+        str(record.iteration),
+        record.id[:SHORT],
+        record.parents[0][:SHORT] if record.parents else "-",
+        record.operation,
+        record.proposer,
+        record.status,
+        "-" if rank is None else str(rank),
+        f"{record.hypervolume_gain:.4f}" if record.hypervolume_gain else "-",
+        told if record.valid else record.first_error_line or told,
+    ]
+
+
+def _describe(archive: Archive, record: Record, rank: int | None) -> None:
+    from vevolve.evolve.cli import render
+
+    parent = archive.record(record.parents[0]) if record.parents else None
+    render.say(record.id)
+    came = f"iteration {record.iteration}, {record.operation} by {render.line(record.proposer)}"
+    lineage = "".join(f", from {one[: render.SHORT]}" for one in record.parents)
+    render.say(f"{came}{lineage}; rank {rank or '-'}; hypervolume gain {record.hypervolume_gain:.4g}")
+    if record.idea:
+        render.say(f"idea: {render.line(record.idea, 400)}")
+    if record.promoted:
+        render.say("promoted: it gained on the select split as well")
+    render.verdict(record.verdict, archive.objectives, parent.points if parent else ())
+    if record.selected:
+        render.say("\non the select split:")
+        render.verdict(record.selected, archive.objectives, parent.points if parent else ())
+
+
+def _list_runs(as_json: bool) -> None:
+    from vevolve.archive import Archive
+    from vevolve.errors import ArchiveError
+    from vevolve.evolve.cli import render
+    from vevolve.evolve.run import RUNS, RunDirectory
+
+    rows: list[dict[str, Any]] = []
+    for path in sorted(path for path in RUNS.glob("*") if RunDirectory(path).is_run):
+        row: dict[str, Any] = {"run": str(path), "error": None}
+        try:
+            with Archive.open(path) as archive:
+                totals = archive.totals()
+                split = split_of(archive, None)
+                row |= {
+                    "problem": archive.started.problem,
+                    "seed": archive.started.seed,
+                    "evaluations": totals.evaluations,
+                    "valid": totals.valid,
+                    "usd": totals.usd,
+                    "hypervolume": archive.hypervolume(split),
+                }
+        except ArchiveError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    if as_json:
+        render.print_json(rows)
+        return
+    names = ["run", "problem", "seed", "evaluations", "valid", "usd", "hypervolume"]
+    render.table(names, [_run_row(row, names) for row in rows], right=names[3:])
+
+
+def _run_row(row: dict[str, Any], names: Iterable[str]) -> list[str]:
+    from vevolve.evolve.cli.render import number
+
+    return [row["run"], row["error"]] if row["error"] else [number(row[name]) for name in names]
+
+
+def _status(status: str | None) -> str | None:
+    from typing import get_args
+
+    from vevolve.errors import UnknownName
+    from vevolve.types import Status
+
+    if status is not None and status not in get_args(Status):
+        raise UnknownName("status", status, get_args(Status))
+    return status
+
+
+def _order(order: str) -> Literal["told", "newest", "gain"]:
+    from vevolve.errors import UnknownName
+
+    for known in ("told", "newest", "gain"):
+        if order == known:
+            return known  # type: ignore[return-value]
+    raise UnknownName("order", order, ["told", "newest", "gain"])

@@ -1,0 +1,143 @@
+"""How things look on a terminal. Text of models and candidates is shown as text: no markup, no control characters."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from vevolve.types import Objective, Point, Verdict
+
+SHORT = 10
+"""Characters of an id that are shown; any unique prefix is taken."""
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # CSI, OSC and other strings, rest
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and newline
+    r"|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # changes of writing direction, which make code read as other code
+)
+
+
+def clean(text: str) -> str:
+    """Untrusted text without anything that a terminal would act on; lines and tabs stay."""
+    return _ESCAPES.sub("", text.replace("\r\n", "\n")).encode("utf-8", "replace").decode()
+
+
+def line(text: str, width: int = 100) -> str:
+    """Untrusted text on one line, cut to a width."""
+    flat = " ".join(clean(text).split())
+    return flat if len(flat) <= width else flat[: width - 3] + "..."
+
+
+def print_json(value: Any) -> None:
+    """One JSON document; non-ASCII is escaped, so that no text can reach the terminal as a control sequence."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def say(text: str = "") -> None:
+    """A line of our own on the standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Aligned columns; those named in `right` to the right. On a terminal the last one is cut to its width."""
+    cells = [[line(cell, 200) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip_longest(header, *cells, fillvalue="")]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for number, row in enumerate([list(header), *cells]):
+        shown = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for cell, width, name in zip(row, widths, header, strict=False)
+        ]
+        text = "  ".join(shown).rstrip()[:limit]
+        say(f"\x1b[1m{text}\x1b[0m" if number == 0 and coloured() else text)
+
+
+def coloured() -> bool:
+    """Whether colours are wanted: on a terminal, unless NO_COLOR is set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def number(value: float | str | None) -> str:
+    """A figure with four significant digits; a dash for none."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def figures(point: Point, objectives: Sequence[Objective]) -> list[str]:
+    """The point's values of the objectives, as cells."""
+    values = point.model_extra or {}
+    return [number(values.get(objective.name)) for objective in objectives]
+
+
+def points(found: Sequence[Point], objectives: Sequence[Objective], before: Sequence[Point] = ()) -> None:
+    """A table of operating points with every objective and, where `before` answers the same question, the change."""
+    families = any(point.family for point in found)
+    earlier = {(point.split, point.family, point.label): point.model_extra or {} for point in before}
+    names = [axis.name for axis in objectives]
+    header = ["split", *(["family"] if families else []), "point", *names]
+    if earlier:
+        header = [*header, *(f"{name} change" for name in names)]
+    rows: list[list[str]] = []
+    for point in found:
+        row = [point.split, *([point.family or "-"] if families else []), point.label or "-"]
+        row += figures(point, objectives)
+        if earlier:
+            old = earlier.get((point.split, point.family, point.label), {})
+            row += [_change(old.get(name), (point.model_extra or {}).get(name)) for name in names]
+        rows.append(row)
+    table(header, rows, right=header[2 if not families else 3 :])
+
+
+def _change(old: Any, new: Any) -> str:
+    if not isinstance(old, int | float) or not isinstance(new, int | float) or not old:
+        return "-"
+    return f"{new / old - 1:+.1%}"
+
+
+def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Point] = ()) -> None:
+    """A verdict for people: what it is, points, bounds, per-layer figures, feedback."""
+    level = f", sandbox level {found.containment.level}" if found.containment else ""
+    what = "valid" if found.valid else f"invalid ({found.status})"
+    say(f"{what}, stage {found.stage or '-'}{level}, {found.cost.wall_s:.1f} s, {found.cost.processes} processes")
+    if found.points:
+        points(found.points, objectives, before)
+    for bound in found.bounds:
+        say(
+            f"error above {bound.epsilon:g} in {bound.rate:.2%} of steps on {bound.split} (promised {bound.delta:.0%}; "
+            f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} documents)"
+        )
+    layers(found.report)
+    if found.feedback:
+        say(clean(found.feedback))
+
+
+def layers(report: dict[str, Any]) -> None:
+    """The per-layer breakdown, where a report holds one: `points`, by family and point, each with a list `layers`."""
+    rows: list[dict[str, Any]] = []
+    for family, by_label in (report.get("points") or {}).items():
+        for label, found in by_label.items():
+            for layer in found.get("layers", ()):
+                averaged = {key: sum(v) / len(v) if isinstance(v, list) and v else v for key, v in layer.items()}
+                rows.append({"workload": family, "point": label, **averaged})
+    if rows:
+        say("by layer, averaged over KV heads:")
+        table(list(rows[0]), [[number(row.get(key)) for key in rows[0]] for row in rows])
+
+
+def code(text: str, language: str = "python") -> None:
+    """A program or a diff, coloured on a terminal and verbatim otherwise."""
+    text = clean(text)
+    if not coloured():
+        say(text.rstrip("\n"))
+        return
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True))

@@ -1,0 +1,107 @@
+"""What a run says at its end: the front, what was gained on the seed, and what to type next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vevolve.evolve.cli import read, render
+from vevolve.evolve.progress import SHARE, Improvement, improvements
+
+if TYPE_CHECKING:
+    from vevolve.archive import Archive
+    from vevolve.evolve.api import Run
+    from vevolve.types import Objective
+
+
+def conclude(run: Run, as_json: bool, stopped: bool) -> int:
+    """Print the end of a run. The exit code: 3 where the budget ended and no proposed program was valid, else 0."""
+    from vevolve.evolve.cli import DONE, NOTHING_VALID
+
+    archive = run.archive
+    totals = archive.totals()
+    if as_json:
+        sys.stdout.write(json.dumps(_facts(run, archive), allow_nan=False) + "\n")
+    else:
+        _tell(run, archive)
+    return DONE if totals.valid or stopped else NOTHING_VALID
+
+
+def quit_now(run: Run) -> None:
+    """A second Ctrl-C: nothing but the way back. Whatever was told is in the archive."""
+    sys.stdout.write(f"\nStopped. Go on with:\n  {run.resume_command}\n")
+    sys.stdout.flush()
+
+
+def _tell(run: Run, archive: Archive) -> None:
+    totals = archive.totals()
+    render.say()
+    read.print_front(archive, read.split_of(archive, None))
+    render.say()
+    failed = ", ".join(f"{count} {status}" for status, count in totals.failures.items())
+    spent = f", ${totals.usd:.4f}" if totals.usd else ""
+    render.say(f"{totals.evaluations} evaluations, {totals.valid} valid{spent}{f' ({failed})' if failed else ''}.")
+    nothing = f"No evolved program is {SHARE:.0%} better than the seed yet; more evaluations or another model may help."
+    for sentence in _gains(archive) or [nothing]:
+        render.say(sentence)
+    render.say("\nLook closer:")
+    for command in _commands(run, archive):
+        render.say(f"  {command}")
+    render.say(f"Go on:\n  {run.resume_command}")
+    if set(run.config.models) == {"offline"}:
+        render.say("Go on with a hosted model (ANTHROPIC_API_KEY or OPENAI_API_KEY set):")
+        where = shlex.quote(str(run.directory.path))
+        total = 2 * run.config.evaluations
+        render.say(f"  vevolve resume {where} --model anthropic:NAME --evaluations {total} --usd 5")
+
+
+def _facts(run: Run, archive: Archive) -> dict[str, Any]:
+    """The same as a value."""
+    totals = archive.totals()
+    split = read.split_of(archive, None)
+    return {
+        "kind": "summary",
+        "run": str(run.directory.path),
+        "evaluations": totals.evaluations,
+        "valid": totals.valid,
+        "usd": totals.usd,
+        "split": split,
+        "hypervolume": archive.hypervolume(split),
+        "front": [record.id for record in archive.front(split)],
+        "gains": _gains(archive),
+        "resume": run.resume_command,
+    }
+
+
+def _gains(archive: Archive) -> list[str]:
+    """What was won over the seed, a sentence for each objective: the greatest gain in it."""
+    split = read.split_of(archive, None)
+    sentences: dict[str, str] = {}
+    for gain in improvements(archive, split):
+        sentences.setdefault(gain.objective, _sentence(gain, archive.objectives, split))
+    return list(sentences.values())
+
+
+def _sentence(gain: Improvement, objectives: Sequence[Objective], split: str) -> str:
+    better = {axis.name: "lower" if axis.direction == "min" else "higher" for axis in objectives}
+    others = [axis for axis in objectives if axis.name != gain.objective]
+    kept = " and ".join(f"no {'more' if axis.direction == 'min' else 'less'} {axis.name}" for axis in others)
+    return (
+        f"An evolved program ({gain.candidate.id[: render.SHORT]}) has {gain.share:.0%} {better[gain.objective]} "
+        f"{gain.objective}{f' at {kept}' if kept else ''} than the seed at {render.line(gain.over.label) or 'its point'} "
+        f"({split} split)."
+    )
+
+
+def _commands(run: Run, archive: Archive) -> list[str]:
+    where = shlex.quote(str(run.directory.path))
+    best = archive.front(read.split_of(archive, None))
+    evolved = next((record for record in best if record.parents), None)
+    commands = [f"vevolve front {where}"]
+    if evolved is not None:
+        short = evolved.id[: render.SHORT]
+        commands += [f"vevolve show {short} --run {where}", f"vevolve diff {short} --run {where}"]
+    return commands
