@@ -40,6 +40,15 @@ def describe(found: Sequence[Block], points: Sequence[Point], bounds: Sequence[B
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."
 
 
+def summarise(found: Sequence[Block], points: Sequence[Point]) -> str:
+    """One line a point. Of the select stage, which no model is shown."""
+    return "\n".join(
+        f"{point.family or 'recorded'}: "
+        + _point_line(point, [block for block in found if block.case.family == point.family])
+        for point in points
+    )
+
+
 def _point_line(point: Point, found: Sequence[Block]) -> str:
     blocks = [block for block in found if block.point.label == point.label]
     used = float(np.mean([block.attended.mean() for block in blocks]))

@@ -68,16 +68,17 @@ class SparseDecode(Problem):
     def examine(self, subject: Subject, workload: Workload) -> Verdict:
         """Ask every decode step twice, compare the answers with dense attention, and count the bytes."""
         cases: Sequence[Case] = workload.cases
-        budgets = TINY_BUDGETS if workload.stage.name == "tiny" else BUDGETS
-        points = operating_points(subject.candidate, budgets)
-        answered = session.run(subject, cases, points, workload.seed)
+        tiny = workload.stage.name == "tiny"
+        points = operating_points(subject.candidate, TINY_BUDGETS if tiny else BUDGETS)
+        answered = session.run(subject, cases, points, workload.seed, alone=0 if tiny else session.ALONE)
         found = scores.blocks(answered, cases)
         figures = scores.points(found, answered, cases, workload.stage.split)
         kept = scores.bounds(found, workload.stage.split)
+        promotion = workload.stage.promotion
         return self.verdict(
             *figures,
             bounds=kept,
-            feedback=feedback.describe(found, figures, kept),
+            feedback=feedback.summarise(found, figures) if promotion else feedback.describe(found, figures, kept),
             report=feedback.report(found, _build_cost(answered, cases)),
         )
 

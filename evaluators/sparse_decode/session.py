@@ -23,6 +23,8 @@ MAX_PARAMS = 8 << 20
 """Bytes of a parameter file."""
 MAX_TENSORS = 64
 """Tensors of an index."""
+ALONE = 2
+"""Further processes that are asked one question of each document and layer."""
 MAX_BYTES = 64 << 20
 """Bytes of an index, and of an answer."""
 
@@ -52,12 +54,18 @@ class Session:
     build_s: Mapping[tuple[int, int], float]
 
 
-def run(subject: Subject, cases: Sequence[Case], points: Sequence[Operating], seed: Seed) -> Session:
+def run(
+    subject: Subject, cases: Sequence[Case], points: Sequence[Operating], seed: Seed, alone: int = ALONE
+) -> Session:
     """Ask every question of a workload.
 
-    Both passes of `select` mix all documents, layers, points and steps in independent random orders, so that what a
-    process remembers differs between them. Candidates declared `REFERENCE = True`, which are lines on plots and never
-    stand on a front, are not held to the token budgets: dense attention could not be.
+    Two passes of `select` mix all documents, layers, points and steps in independent random orders, so that what a
+    process remembers differs between them. A cheat may still bet that the same step of one document and layer comes
+    first in both; so `alone` further processes are asked one random question of each document and layer, where nothing
+    of it can be remembered.
+
+    Candidates declared `REFERENCE = True`, which are lines on plots and never stand on a front, are not held to the
+    token budgets: dense attention could not be.
 
     Raises:
         CandidateFault: what the candidate did wrong, with the place where it showed.
@@ -69,11 +77,15 @@ def run(subject: Subject, cases: Sequence[Case], points: Sequence[Operating], se
     asked = list(questions(cases, points))
     first: dict[Question, tuple[Frame, bytes]] = {}
     outcomes: dict[Question, Outcome] = {}
-    for question, frame, meter in _select(subject, cases, asked, indices, seed, "first", params):
+    for question, frame, meter in _select(subject, cases, _shuffled(asked, subject, seed, 0), indices, seed, params):
         outcomes[question] = _outcome(question, cases[question.case], frame, meter, capped)
         first[question] = frame, meter.digest
-    for question, frame, meter in _select(subject, cases, asked, indices, seed, "second", params):
-        _compare(question, cases[question.case], first[question], (frame, meter.digest))
+    for turn in range(1, 2 + alone):
+        order = _shuffled(asked, subject, seed, turn)
+        if turn > 1:
+            order = list({(question.case, question.layer): question for question in order}.values())
+        for question, frame, meter in _select(subject, cases, order, indices, seed, params):
+            _compare(question, cases[question.case], first[question], (frame, meter.digest))
     return Session(tuple(outcomes[question] for question in asked), indices, build_s)
 
 
@@ -199,20 +211,27 @@ def _growth(full: Index, half: Index, prompt: int) -> dict[str, float]:
 # --------------------------------------------------------------------------------------------------------- select
 
 
+def _shuffled(asked: Sequence[Question], subject: Subject, seed: Seed, turn: int) -> list[Question]:
+    """All questions in the random order of one process.
+
+    The order depends on the program too: no lineage of programs can learn, from verdict to verdict, which steps come
+    after which.
+    """
+    draw = np.random.default_rng(seed.derive("order", subject.candidate.id, turn).integer)
+    return [asked[place] for place in draw.permutation(len(asked))]
+
+
 def _select(
     subject: Subject,
     cases: Sequence[Case],
-    asked: Sequence[Question],
+    order: Sequence[Question],
     indices: Mapping[tuple[int, int, int], Index],
     seed: Seed,
-    turn: str,
     params: dict[str, NDArray[Any]],
 ) -> Iterator[tuple[Question, Frame, Meter]]:
-    """Ask every question in one fresh process, in an order of its own."""
-    order = np.random.default_rng(seed.derive("order", turn).integer).permutation(len(asked))
+    """Ask questions in this order in one fresh process."""
     with subject.fresh() as process:
-        for place in order:
-            question = asked[place]
+        for question in order:
             document = cases[question.case].document
             layer = document.layers[question.layer]
             n = document.prompt + question.step + 1
