@@ -45,7 +45,8 @@ def vary(value: int | float, rng: random.Random) -> int | float:
 def _integer(value: int, rng: random.Random) -> int:
     if value == 0:
         return rng.choice([1, 1, 2])
-    step = rng.choice([value - 1, value + 1, value * 2, value // 2, round(value * 2 ** rng.uniform(-1, 1)), value * 4])
+    near, far = round(value * 2 ** rng.uniform(-0.3, 0.3)), round(value * 2 ** rng.uniform(-1, 1))
+    step = rng.choice([value - 1, value + 1, value * 2, value // 2, value * 4, near, far])
     return max(step, 1)
 
 
@@ -110,7 +111,7 @@ def _where(program: Program, site: Site) -> str:
 def choices(program: Program) -> dict[str, list[str]]:
     """Top-level strings that the program compares with others: the name, and the other values."""
     compared: dict[str, set[str]] = {}
-    for node in ast.walk(program.tree):
+    for node in program.nodes:
         if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name):
             for other in node.comparators:
                 for each in ast.walk(other):

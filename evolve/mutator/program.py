@@ -52,6 +52,11 @@ class Program:
         return [*starts[:-1], len(self.data)]
 
     @functools.cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree."""
+        return tuple(ast.walk(self.tree))
+
+    @functools.cached_property
     def functions(self) -> dict[str, Function]:
         """The top-level functions by name."""
         return {node.name: node for node in self.tree.body if isinstance(node, Function)}
@@ -80,7 +85,7 @@ class Program:
         """Every name that the top level binds."""
         names: set[str] = set()
         for node in self.tree.body:
-            names |= {node.name} if isinstance(node, Function | ast.ClassDef) else bound(node)
+            names.update({node.name} if isinstance(node, Function | ast.ClassDef) else bound(node))
         return frozenset(names)
 
     @functools.cached_property
@@ -176,12 +181,16 @@ def shape(node: ast.AST) -> str:
     return head + arguments + "[" + "".join(shape(each) for each in node.body[documented:]) + "]"
 
 
-def loaded(node: ast.AST) -> set[str]:
+@functools.lru_cache(maxsize=4096)
+def loaded(node: ast.AST) -> frozenset[str]:
     """Every name that is read inside a node."""
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
+    return frozenset(
+        each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)
+    )
 
 
-def bound(node: ast.AST) -> set[str]:
+@functools.lru_cache(maxsize=4096)
+def bound(node: ast.AST) -> frozenset[str]:
     """Every name that is bound inside a node: assigned, imported, defined or taken as an argument."""
     names: set[str] = set()
     for each in ast.walk(node):
@@ -197,7 +206,7 @@ def bound(node: ast.AST) -> set[str]:
             names.add(each.name)
         elif isinstance(each, ast.MatchMapping) and each.rest:
             names.add(each.rest)
-    return names
+    return frozenset(names)
 
 
 def called(program: Program) -> set[str]:
@@ -217,7 +226,7 @@ def keys_unwritten(program: Program) -> set[str]:
     """String keys that are read by subscription and written nowhere in the program."""
     read: set[str] = set()
     written: set[str] = set()
-    for node in ast.walk(program.tree):
+    for node in program.nodes:
         if (
             isinstance(node, ast.Subscript)
             and isinstance(node.slice, ast.Constant)
@@ -234,7 +243,7 @@ def keys_unwritten(program: Program) -> set[str]:
 def calls_that_miss(program: Program) -> set[str]:
     """Top-level functions that the program itself calls with more or fewer arguments than they take."""
     missed: set[str] = set()
-    for node in ast.walk(program.tree):
+    for node in program.nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             continue
         function = program.functions.get(node.func.id)

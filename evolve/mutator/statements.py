@@ -20,7 +20,7 @@ def change_statement(program: Program, rng: random.Random) -> Change | None:
 
 
 def _options(program: Program, name: str, function: Function) -> Iterator[Callable[[], Change | None]]:
-    arguments = bound(function.args)
+    arguments = set(bound(function.args))
     for body, before, after in _bodies(function.body, arguments, set()):
         for i, statement in enumerate(body):
             earlier = before.union(*(bound(each) for each in body[:i]))
