@@ -35,8 +35,9 @@ class Unfit(Exception):
 class Runtime:
     """One candidate's module and the channel to the trusted side."""
 
-    def __init__(self, channel: int, arrays: str) -> None:
+    def __init__(self, channel: int, arrays: str, before: Callable[[], None]) -> None:
         self.channel = channel
+        self.before = before
         self.nonce = wire.NO_NONCE
         self.module = types.ModuleType("candidate")
         self.shapes: dict[Any, type] = {}
@@ -97,7 +98,8 @@ class Runtime:
     # --------------------------------------------------------------------------------------------------- calls
 
     def open(self, body: bytearray) -> list[Any]:
-        """Execute the candidate's text at top level."""
+        """Execute the candidate's text at top level. The trusted side has looked at this process by now."""
+        self.before()
         source = body.decode("utf-8", "surrogatepass")
         self.module.__file__ = FILE
         sys.modules["candidate"] = self.module
@@ -173,8 +175,8 @@ class Runtime:
             _, body = self.receive()
             code, count = body[0], body[1]
             shape = wire.DESCRIPTOR[count].unpack_from(body)[2:]
-            # A copy, because the payload starts where no dtype would have it.
-            return self.array(body[2 + 8 * count :], 0, code, shape)
+            start = 2 + 8 * count
+            return self.array(body, start + -start % wire.ALIGNMENT, code, shape)
 
         call.__name__ = name
         return call

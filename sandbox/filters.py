@@ -34,6 +34,7 @@ ENOSYS = ("clone3",)
 CLONE_THREAD = 0x00010000
 PRCTL = (15, 16, 0x53564D41)
 """The name of a thread, read and written, and of a mapping."""
+SET_DUMPABLE = 4
 FCNTL = (0, 1, 2, 3, 4, 1030)
 """Duplicating descriptors and their flags; no locks, leases or pipe sizes."""
 IOCTL = (0x5401, 0x5450, 0x5451, 0x5421, 0x541B)
@@ -67,6 +68,7 @@ def program() -> bytes:
     for name, place, values in (("prctl", 0, PRCTL), ("fcntl", 1, FCNTL), ("ioctl", 1, IOCTL)):
         for value in values:
             rules.add_rule(seccomp.ALLOW, name, seccomp.Arg(place, equal, value))
+    rules.add_rule(seccomp.ALLOW, "prctl", seccomp.Arg(0, equal, SET_DUMPABLE), seccomp.Arg(1, equal, 0))
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)

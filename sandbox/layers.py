@@ -44,6 +44,7 @@ OWN = f"{SCRATCH}/own"
 CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine(), 56)
 CHILD_CLEARTID, CHILD_SETTID = 0x00200000, 0x01000000
 PR_GET_TID_ADDRESS = 40
+MADV_COLLAPSE, HUGE = 25, 1 << 21
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _locked = ctypes.PyDLL(None, use_errno=True)
@@ -173,6 +174,21 @@ def try_pids() -> None:
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
+
+
+def fold_memory() -> None:
+    """Bring this process's memory onto huge pages, where the kernel can (6.1).
+
+    A fork copies a page table entry for each page and the end of a child removes it, which is most of what a child
+    costs; with pages 512 times as large it is a third.
+    """
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, *rest = line.split()
+        if "w" not in rights or (len(rest) > 3 and not rest[3].startswith("[")):
+            continue
+        low, high = (int(word, 16) for word in place.split("-"))
+        for start in range(-(-low // HUGE) * HUGE, high // HUGE * HUGE, HUGE):
+            _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(HUGE), MADV_COLLAPSE)
 
 
 # ------------------------------------------------------------------------------------------------- the child's

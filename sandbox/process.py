@@ -15,19 +15,20 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from vevolve.errors import SandboxUnavailable
+from vevolve.errors import SandboxUnavailable, VEvolveError
 from vevolve.sandbox import answers, wire
 from vevolve.sandbox.warm import Child, End, Limits, Warm
-from vevolve.types import Array, Arrays, Candidate, CandidateFault, Json, Returns, Seed, Service, Settings, Status
+from vevolve.types import Array, Arrays, Candidate, CandidateFault, Returns, Seed, Service, Settings, Status
 
 BUFFER = 1 << 18
+SO_SNDBUFFORCE, SEND_BUFFER = 32, 2 << 20
 READY_S = 30.0
 PIPE = 1 << 16
 MOST_PIECES = 1000
@@ -63,8 +64,8 @@ class SandboxedProcess:
         try:
             fcntl.fcntl(its_log, fcntl.F_SETFL, 0)
             self._channel.setblocking(False)
-            self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            its.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            for end in (self._channel, its):
+                _widen(end)
             self._poll = select.poll()
             self._poll.register(self._channel, select.POLLIN)
             self._poll.register(self._log_handle, select.POLLIN)
@@ -78,7 +79,7 @@ class SandboxedProcess:
             os.close(its_log)
         try:
             self._await_ready(expected)
-            self._ask(wire.OPEN, [candidate.source.encode("utf-8", "surrogatepass")], Json(0), None, "the program")
+            self._ask(wire.OPEN, [candidate.source.encode("utf-8", "surrogatepass")], None, None, "the program")
         except BaseException:
             self.close()
             raise
@@ -112,17 +113,17 @@ class SandboxedProcess:
         self,
         kind: int,
         pieces: list[Any],
-        returns: Returns,
+        returns: Returns | None,
         timeout: float | None,
         what: str,
-        services: list[Service] = [],  # noqa: B006
+        services: Sequence[Service] = (),
     ) -> Any:
         """Send one question; serve what is read on the way; return the answer."""
         now = time.monotonic()
         own = now + (self._limits.call_s if timeout is None else timeout)
         deadline = min(own, self._started + self._limits.total_s)
         nonce = os.urandom(16)
-        limit = answers.answer_limit(returns)
+        limit = 0 if returns is None else answers.answer_limit(returns)
         try:
             self._demand_silence()
             self._send(nonce, kind, pieces, deadline)
@@ -131,7 +132,7 @@ class SandboxedProcess:
                 if kind == wire.REQUEST:
                     self._send(nonce, wire.REPLY, self._serve(body, services), deadline)
                 elif kind == wire.ANSWER:
-                    return answers.read_answer(body, returns) if limit else None
+                    return None if returns is None else answers.read_answer(body, returns)
                 elif kind == wire.FAULT:
                     # It reported its failure and lives on, but what it holds is not worth asking again.
                     raise answers.read_fault(body)
@@ -149,7 +150,7 @@ class SandboxedProcess:
             self.close()
             raise
 
-    def _serve(self, body: memoryview, services: list[Service]) -> list[Any]:
+    def _serve(self, body: memoryview, services: Sequence[Service]) -> list[Any]:
         number, place, args = answers.read_request(body)
         if number >= len(services):
             raise wire.WireError(f"a request to service {number} of {len(services)}")
@@ -158,7 +159,7 @@ class SandboxedProcess:
             raise wire.WireError(f"a request to method {place} of {len(methods)}")
         array = np.asarray(methods[place](*args))
         array = array if array.flags.c_contiguous else np.array(array, order="C")
-        return [wire.descriptor(array), array]
+        return [wire.aligned(wire.descriptor(array)), array]
 
     # ------------------------------------------------------------------------------------------------ channel
 
@@ -181,13 +182,13 @@ class SandboxedProcess:
             left -= self._channel.sendmsg(parts)
         if not left:
             return
-        whole = memoryview(b"".join(parts))
-        while left:
-            self._wait(deadline, writing=True)
-            try:
-                left -= self._channel.send(whole[len(whole) - left :])
-            except BlockingIOError:
-                continue
+        done = wire.HEADER.size + length - left
+        for view in map(_bytes_of, parts):
+            while done < len(view):
+                self._wait(deadline, writing=True)
+                with contextlib.suppress(BlockingIOError):
+                    done += self._channel.send(view[done:])
+            done -= len(view)
 
     def _receive(self, nonce: bytes, limit: int, deadline: float) -> tuple[int, memoryview]:
         """The next frame; its body is good until the next one is received."""
@@ -266,14 +267,15 @@ class SandboxedProcess:
         try:
             kind, body = self._receive(wire.NO_NONCE, 1 << 16, self._started + READY_S)
         except (EOFError, TimeoutError, ConnectionResetError) as error:
-            while self._drain() and self._log and len(self._log) < PIPE:
-                break
+            if not self._warm.alive:
+                raise BrokenPipeError("the zygote is gone") from error
+            self._drain()
             raise SandboxUnavailable(f"A sandboxed process did not start: {self.log or 'no message'}.") from error
         self.layers = json.loads(bytes(body)) if kind == wire.READY else {}
         assert self._child is not None
         inspect(self._child.pid, self.layers)
-        if expected is not None and any(self.layers.get(name) != state for name, state in expected.items()):
-            raise SandboxUnavailable(f"A sandboxed process lost layers: {self.layers}, expected {dict(expected)}.")
+        if expected is not None and self.layers != expected:
+            raise SandboxUnavailable(f"A sandboxed process has the layers {self.layers}, expected {dict(expected)}.")
 
     def _fail(self, status: Status, feedback: str) -> NoReturn:
         self.close()
@@ -282,9 +284,12 @@ class SandboxedProcess:
 
     def _post_mortem(self, what: str) -> tuple[Status, str]:
         """Why the process is gone."""
+        assert self._child is not None
+        if not _ended(self._child.watch, 1.0):
+            return "protocol", f"{what} closed its channel"
         end = self._reap()
         if end is None:
-            return "crash", f"{what} ended its process"
+            raise VEvolveError("The sandbox's warm process ended while a candidate ran; its answer is lost.")
         if os.WIFSIGNALED(end.status):
             number = os.WTERMSIG(end.status)
             if number == signal.SIGKILL:
@@ -292,16 +297,16 @@ class SandboxedProcess:
             return "crash", f"{what} ended its process by {signal.Signals(number).name}"
         return "crash", f"{what} ended its process with exit code {os.WEXITSTATUS(end.status)}"
 
-    def _reap(self, kill: bool = False) -> End | None:
+    def _reap(self) -> End | None:
+        """Kill it where it lives, and wait for it. None where the zygote is gone, and its children with it."""
         child, self._child = self._child, None
         if child is None:
             return None
         try:
-            if kill or not _ended(child.watch, 1.0):
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(child.watch, signal.SIGKILL)
             end = self._warm.wait(child)
-        except (ProcessLookupError, OSError):
-            # The zygote is gone, and its children with it.
+        except OSError:
             return None
         finally:
             os.close(child.watch)
@@ -316,7 +321,7 @@ class SandboxedProcess:
 
     def close(self) -> None:
         """Kill it and all that it started, and wait until it is gone."""
-        self._reap(kill=True)
+        self._reap()
         if self._log_handle >= 0:
             self._drain()
         self._release()
@@ -348,7 +353,7 @@ def encode_call(
         )
     )
     head = wire.TREE.pack(len(tree)) + tree
-    return [head + bytes(-len(head) % wire.ALIGNMENT), *wire.padded(buffers)]
+    return [wire.aligned(head), *wire.padded(buffers)]
 
 
 def _tree(value: Any, buffers: list[np.ndarray[Any, Any]], at: list[int]) -> Any:
@@ -385,8 +390,10 @@ def inspect(pid: int, layers: Mapping[str, str]) -> None:
         wrong.append("seccomp")
     if layers.get("processes") == "active" and status["NSpid"].split()[1:] != ["1"]:
         wrong.append("processes")
-    if layers.get("user") == "active" and os.geteuid() == 0 and "0" in status["Uid"].split():
-        wrong.append("user")
+    if layers.get("user") == "active":
+        own = str(os.geteuid()) in status["Uid"].split()
+        if own and (os.geteuid() == 0 or _same_namespace(folder, "user")):
+            wrong.append("user")
     for name, kind in (("network", "net"), ("mounts", "mnt"), ("ipc", "ipc"), ("hostname", "uts")):
         if layers.get(name) == "active" and _same_namespace(folder, kind):
             wrong.append(name)
@@ -396,6 +403,18 @@ def inspect(pid: int, layers: Mapping[str, str]) -> None:
 
 def _same_namespace(folder: Path, kind: str) -> bool:
     return os.readlink(folder / "ns" / kind) == os.readlink(f"/proc/self/ns/{kind}")  # noqa: PTH115
+
+
+def _widen(end: socket.socket) -> None:
+    """Room for large arrays: past the limit of an ordinary user where that is allowed."""
+    try:
+        end.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+    except PermissionError:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+
+def _bytes_of(piece: Any) -> memoryview:
+    return memoryview(piece.reshape(-1).view("u1") if isinstance(piece, np.ndarray) else piece)
 
 
 def _ended(watch: int, within_s: float) -> bool:

@@ -51,7 +51,6 @@ class Sandbox:
         except BaseException:
             self.close()
             raise
-        self._expected = self.containment.layers
 
     def subject(self, candidate: Candidate) -> SandboxedSubject:
         """The handle through which a candidate is examined here."""
@@ -61,13 +60,14 @@ class Sandbox:
         """A new process with the subject's program. A zygote that died is replaced once."""
         for attempt in (1, 2):
             try:
-                process = SandboxedProcess(self._warm, subject.candidate, self.limits, None, subject.count)
+                process = SandboxedProcess(self._warm, subject.candidate, self.limits, self._expected, subject.count)
             except OSError as error:
                 if attempt == 2:
                     raise VEvolveError(f"The sandbox's warm process ended twice: {error}.") from error
                 self._warm.close()
                 self._warm = Warm(self._arrays, self.limits, self._withhold)
             else:
+                self._expected = process.layers
                 self._open.add(process)
                 return process
         raise AssertionError("unreachable")

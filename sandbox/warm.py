@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -118,12 +119,11 @@ class Warm:
 
     def spawn(self, channel: int, log: int) -> Child:
         """Fork a child that holds these two descriptors. Raises OSError when the zygote is gone or cannot fork."""
-        with self._lock:
-            self._port.settimeout(ANSWER_S)
+        with self._asking():
             socket.send_fds(self._port, [zygote.SPAWN], [channel, log])
             message, handles, _, _ = socket.recv_fds(self._port, zygote.STARTED.size, 1)
-        if not message:
-            raise BrokenPipeError("the zygote is gone")
+            if not message:
+                raise BrokenPipeError("the zygote is gone")
         error, pid = zygote.STARTED.unpack(message)
         if error:
             raise VEvolveError(f"The sandbox cannot start a process: {os.strerror(error)}.")
@@ -131,14 +131,24 @@ class Warm:
 
     def wait(self, child: Child) -> End:
         """Reap a child that ends by itself or was killed."""
-        with self._lock:
-            self._port.settimeout(ANSWER_S)
+        with self._asking():
             self._port.send(zygote.WAITING.pack(zygote.WAIT, child.pid))
             message = self._port.recv(zygote.ENDED.size)
-        if not message:
-            raise BrokenPipeError("the zygote is gone")
+            if not message:
+                raise BrokenPipeError("the zygote is gone")
         status, user, system, _ = zygote.ENDED.unpack(message)
         return End(status, user + system)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One request at a time. A zygote that did not answer is ended, since its next answer would be an old one."""
+        with self._lock:
+            try:
+                self._port.settimeout(ANSWER_S)
+                yield
+            except OSError:
+                self.close()
+                raise
 
     def close(self) -> None:
         """End it and all its children."""

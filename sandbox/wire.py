@@ -68,6 +68,11 @@ def descriptor(array: np.ndarray[Any, Any]) -> bytes:
     return DESCRIPTOR[array.ndim].pack(code, array.ndim, *array.shape)
 
 
+def aligned(head: bytes) -> bytes:
+    """Padded, so that the bytes of an array may follow. Only towards the candidate, where no byte is charged."""
+    return head + bytes(-len(head) % ALIGNMENT)
+
+
 def read_descriptor(body: memoryview, at: int, max_dims: int) -> tuple[int, tuple[int, ...], int, int]:
     """The dtype code, shape, number of payload bytes and the offset of the payload of the array described at `at`.
 

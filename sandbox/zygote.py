@@ -95,6 +95,9 @@ class Zygote:
         self.child = _load("child")
         if plan["arrays"] == "torch":
             _warm_torch()
+        gc.collect()
+        gc.freeze()
+        layers.fold_memory()
         self.memory = _address_space() + plan["memory_bytes"]
         switches = not inside and layers.may_switch_users(FIRST_USER, USERS)
         if inside or privileged:
@@ -116,8 +119,6 @@ class Zygote:
             self._write_rules()
         layers.attempt(noted, "no_new_privileges", layers.forbid_new_privileges, self.withheld)
         layers.drop_bounding_set()
-        gc.collect()
-        gc.freeze()
 
     def _choose_user(self) -> None:
         reachable = self.layers["mounts"] == "active" or self.plan["reachable"]
@@ -178,7 +179,7 @@ class Zygote:
         """Never returns: whatever happens, this process must not serve."""
         try:
             noted = self._confine(channel, log)
-            runtime = self.child.Runtime(3, self.plan["arrays"])
+            runtime = self.child.Runtime(3, self.plan["arrays"], layers.be_undumpable)
             runtime.send(self.child.wire.READY, [json.dumps(noted).encode()])
             runtime.run()
         except BaseException as error:
