@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from vevolve.errors import BadInput
 from vevolve.evolve.prices import Usage
 from vevolve.evolve.proposers.contract import Prompt
-from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url
+from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url, read_body
 from vevolve.evolve.proposers.settings import ProposerSettings
 
 VARIABLE = "ANTHROPIC_API_KEY"
@@ -31,7 +31,7 @@ class _Usage(BaseModel):
 
 
 class _Reply(BaseModel):
-    """The part of a message that is read. The client's own model accepts anything, so this one checks."""
+    """The part of a message that is read."""
 
     model: str = ""
     content: list[_Block]
@@ -58,6 +58,7 @@ class Messages:
 
     def ask(self, model: str, prompt: Prompt) -> Answer:
         """One call. Thinking is billed as output and left out of the text."""
+        # The client no longer names the temperature, and older models and compatible servers still take it.
         sampling = {} if self._settings.temperature is None else {"temperature": self._settings.temperature}
         response = self._client.messages.with_raw_response.create(
             model=model,
@@ -66,9 +67,9 @@ class Messages:
             max_tokens=self._settings.max_output_tokens,
             # Given by call as well: the client refuses long answers without streaming where it sees no timeout.
             timeout=self._settings.timeout,
-            **sampling,
+            extra_body=sampling,
         )
-        reply = _Reply.model_validate_json(response.http_response.content)
+        reply = read_body(_Reply, response.http_response.content)
         text = "".join(block.text for block in reply.content if block.type == "text")
         usage = None if reply.usage is None else _counted(reply.usage)
         return Answer(text, reply.model, usage, _UNUSABLE.get(reply.stop_reason or "", ""))

@@ -14,14 +14,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
 
 from vevolve.errors import BadInput, ProposerError
 from vevolve.evolve.prices import Usage, price
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
 from vevolve.evolve.proposers.settings import ProposerSettings
 from vevolve.types import Seed
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 LONGEST_WAIT = 120.0
 """Seconds; a server that asks for a longer pause is taken at its word that this call failed."""
@@ -65,12 +69,16 @@ class Wire(Protocol):
 
 @dataclass(frozen=True)
 class _Fault:
-    """What went wrong with a call: for good, to be tried again after `wait` seconds (None: back off), or neither."""
+    """What went wrong with a call: for good, to be tried again after `wait` seconds (None: back off), or neither.
+
+    `unreachable`: nothing listens at the address.
+    """
 
     message: str
     permanent: bool = False
     again: bool = False
     wait: float | None = None
+    unreachable: bool = False
 
 
 class Hosted:
@@ -129,10 +137,12 @@ class Hosted:
         except sdk.APITimeoutError:
             return None, _Fault(f"{self.name} did not answer within {self._settings.timeout:g} s.", again=True)
         except sdk.APIConnectionError as error:
-            why = self._clean(f"{error.__cause__ or error}")
-            return None, _Fault(f"{self.name}: no connection to {shown(self._wire.url)}: {why}.", again=True)
+            why, kind = self._clean(f"{error.__cause__ or error}"), type(error.__cause__).__name__
+            if kind == "DecodingError":
+                return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.")
+            message = f"{self.name}: no connection to {shown(self._wire.url)}: {why}."
+            return None, _Fault(message, again=True, unreachable=kind == "ConnectError")
         except (sdk.APIError, ValueError) as error:
-            self._reached = True
             return None, _Fault(f"{self.name} sent an answer that cannot be read: {self._clean(str(error))}.")
         self._reached = True
         return answer, _Fault("")
@@ -162,7 +172,7 @@ class Hosted:
         return _Fault(f"{self.name} answered {status}: {why}.", again=again, wait=retry_after(headers))
 
     def _given_up(self, fault: _Fault, retries: int) -> Exception:
-        if not self._reached and "no connection" in fault.message:
+        if fault.unreachable and not self._reached:
             kind = self._wire.variable.partition("_")[0]
             return ProposerError(f"{fault.message} Check the network, and {kind}_BASE_URL or --base-url.")
         return ProposalFailed(f"{fault.message} Given up after {retries} retries.")
@@ -174,7 +184,7 @@ class Hosted:
         return self._settings.retry_wait * min(1 << attempt, 16) * (1 - 0.25 * spread)
 
     def _reply(self, prompt: Prompt, answer: Answer) -> Reply:
-        text = self._keyless(answer.text).encode("utf-8", "replace").decode()
+        text = self._keyless(answer.text)
         usage = answer.usage or self._guess(prompt, len(text.encode()) // 3 + 1)
         reply = Reply(
             text=text,
@@ -210,6 +220,21 @@ def _said(error: Any) -> str:
     if isinstance(inner, dict) and isinstance(inner.get("message"), str):
         return " ".join(str(inner[key]) for key in ("message", "code", "type") if inner.get(key))
     return str(error)
+
+
+def read_body(kind: type[_Body], content: bytes) -> _Body:
+    """The body of a response as `kind`. Raises ValueError, which holds the whole body, where it is of another form.
+
+    The clients' own models accept any body. Pydantic's message would quote the body with its middle left out, and
+    half a key escapes whoever looks for a whole one.
+    """
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        said = content.decode("utf-8", "replace")
+    raise ValueError(f"{place or 'body'}: {first['msg']}: {said or 'it is empty'}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from vevolve.errors import BadInput
 from vevolve.evolve.prices import Usage
 from vevolve.evolve.proposers.contract import Prompt
-from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url
+from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url, read_body
 from vevolve.evolve.proposers.settings import ProposerSettings
 
 VARIABLE = "OPENAI_API_KEY"
@@ -43,7 +43,7 @@ class _Usage(BaseModel):
 
 
 class _Completion(BaseModel):
-    """The part of a completion that is read. The client's own model accepts anything, so this one checks."""
+    """The part of a completion that is read."""
 
     model: str = ""
     choices: list[_Choice]
@@ -86,7 +86,7 @@ class ChatCompletions:
             **{limit: self._settings.max_output_tokens},
             **sampling,
         )
-        completion = _Completion.model_validate_json(response.http_response.content)
+        completion = read_body(_Completion, response.http_response.content)
         usage = None if completion.usage is None else _counted(completion.usage)
         if not completion.choices:
             return Answer("", completion.model, usage, "holds no choice")
