@@ -1,6 +1,6 @@
 """Hide numbers in the dimensions of empty tensors: no bytes of payload, 48 bits a dimension.
 
-Expected: protocol
+Expected: wrong
 """
 
 import torch

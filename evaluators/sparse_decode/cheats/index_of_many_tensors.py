@@ -1,6 +1,6 @@
 """Hide numbers in the names of many tensors of a single byte.
 
-Expected: protocol
+Expected: wrong
 """
 
 import torch
