@@ -26,6 +26,13 @@ def mutate(parents: Sequence[Candidate], donors: Sequence[Candidate], rng: rando
     The other parents and the donors lend functions and constants. The mutant parses, differs from every parent by its
     syntax tree, and reads no name or key that nothing provides.
     """
+    try:
+        return _drawn(parents, donors, rng)
+    except RecursionError:  # nested too deeply to be walked
+        return None
+
+
+def _drawn(parents: Sequence[Candidate], donors: Sequence[Candidate], rng: random.Random) -> Change | None:
     parent, *others = (parse(each.source) for each in (*parents, *donors))
     if parent is None:
         return None

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vevolve.types import Signature
+from vevolve.types import Signature, parse_program
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BUILTINS = frozenset([*dir(builtins), "__file__", "__name__", "__doc__"])
@@ -131,7 +131,7 @@ class Program:
 def parse(source: str) -> Program | None:
     """The program of that text, or None where it does not parse, or holds characters that its tree counts otherwise."""
     try:
-        data, tree = source.encode(), ast.parse(source)
+        data, tree = source.encode(), parse_program(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return Program(source, tree) if b"\r" not in data and b"\f" not in data else None

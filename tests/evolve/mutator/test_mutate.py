@@ -78,6 +78,15 @@ def test_a_program_without_anything_to_change_gives_none(source):
     assert mutate([Candidate(source)], [], random.Random(0)) is None
 
 
+@pytest.mark.parametrize("depth", [50, 500, 950, 5000])
+@pytest.mark.parametrize("text", ["x = 1" + "{}", "x = {}1"], ids=["wide", "deep"])
+def test_deep_programs_do_not_overflow(text, depth):
+    source = text.format(("+ 1" if text.endswith("{}") else "-") * depth)
+    mutant = mutate([Candidate(source)], [], random.Random(0))
+    assert depth > 50 or mutant is not None
+    assert mutant is None or mutant.source != source
+
+
 # ------------------------------------------------------------------------------------------------ random programs
 
 names = st.sampled_from(["a", "b", "cé", "SCALE"])

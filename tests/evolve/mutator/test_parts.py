@@ -138,18 +138,8 @@ def test_a_function_comes_with_the_helpers_that_are_missing_and_meets_those_that
 
 
 def test_a_function_that_reads_a_key_comes_with_the_one_that_writes_it():
-    text = "def build(x):
-    return {'old': x}
-
-
-def score(i):
-    return i['old']
-
-
-"
-    text += "def run(i):
-    return score(i)
-"
+    text = "def build(x):\n    return {'old': x}\n\n\ndef score(i):\n    return i['old']\n\n\n"
+    text += "def run(i):\n    return score(i)\n"
     parent, donor = text, text.replace("old", "new").replace("i['new']", "i['new'] + 1")
     found = outcomes(graft_function, parent, [parse(donor)])
     assert any("{'new': x}" in each and "i['new'] + 1" in each for each in found)
