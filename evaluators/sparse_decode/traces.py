@@ -167,6 +167,8 @@ def read(path: Path) -> Document:
         BadTrace: one line that names file, tensor, what was expected and what was found.
     """
     path = Path(path)
+    if not path.exists():
+        raise BadTrace(f"{path}: expected a trace, a .safetensors file; found no such file.")
     if path.is_dir():
         raise BadTrace(f"{path}: expected a trace, a .safetensors file; found a folder.")
     try:
