@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from vevolve.errors import BadInput
 from vevolve.types import Value
 
 _DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
@@ -97,22 +96,3 @@ def table() -> dict[str, Price]:
         for part in parsed["table"]
         for model, figures in part["models"].items()
     }
-
-
-def parse_price(text: str) -> tuple[str, Price]:
-    """Read `MODEL=INPUT,OUTPUT` or, for every model, `INPUT,OUTPUT` (`/` for `,` is accepted).
-
-    Returns:
-        The model's name, or `*`, and the price.
-
-    Raises:
-        BadInput: it is of another form, or a figure is negative or no number.
-    """
-    model, separator, figures = text.rpartition("=")
-    try:
-        sent, written = (float(part) for part in re.split(r"[,/]", figures))
-        return (model.strip() if separator else "*"), Price(input=sent, output=written)
-    except ValueError:
-        raise BadInput(
-            f"A price is MODEL=INPUT,OUTPUT in dollars per million tokens, such as gpt-x=2.5,10; found '{text}'."
-        ) from None

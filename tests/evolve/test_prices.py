@@ -7,8 +7,7 @@ import datetime
 import pytest
 from pydantic import ValidationError
 
-from vevolve.errors import BadInput
-from vevolve.evolve.prices import Price, Usage, parse_price, price, table
+from vevolve.evolve.prices import Price, Usage, price, table
 
 
 def test_a_cost_counts_cached_and_written_input_at_their_own_price():
@@ -61,14 +60,3 @@ def test_a_pair_is_a_price():
 def test_a_price_that_is_none_is_refused(figures):
     with pytest.raises(ValidationError):
         Price.model_validate(figures)
-
-
-def test_a_flag_names_a_model_and_two_figures():
-    assert parse_price("llama3:8b=0.1,0.2") == ("llama3:8b", Price(input=0.1, output=0.2))
-    assert parse_price("3/15") == ("*", Price(input=3, output=15))
-
-
-@pytest.mark.parametrize("text", ["", "3", "m=3", "m=3,x", "m=1,2,3", "m=-1,2", "m=nan,1"])
-def test_a_flag_of_another_form_is_refused_with_the_form(text):
-    with pytest.raises(BadInput, match=r"A price is MODEL=INPUT,OUTPUT"):
-        parse_price(text)
