@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import types as python
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vevolve.types import Array, Arrays, Candidate, CandidateFault, Frame, Json, Returns, Seed, Service, Settings
+from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Returns, Seed, Service, Settings
 
 Library = Literal["numpy", "torch"]
 
@@ -66,6 +66,7 @@ class PlainProcess:
         self._candidate = candidate
         self._arrays: Library = arrays
         self._module: python.ModuleType | None = None
+        self._fault: CandidateFault | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -88,18 +89,26 @@ class PlainProcess:
         """Call a top-level function and return its answer, checked against `returns`. `timeout` is ignored.
 
         Raises:
-            CandidateFault: the program does not parse, lacks the function, raised, or answered out of form.
+            CandidateFault: the program does not parse, lacks the function, raised, or answered out of form. Every
+                later call raises it again.
         """
+        if self._fault is None:
+            try:
+                return checked(self._answer(function, args, serve or {}, named), returns)
+            except CandidateFault as fault:
+                self._fault = fault
+        raise self._fault
+
+    def _answer(
+        self, function: str, args: Sequence[Any], serve: Mapping[str, Service], named: Mapping[str, Any]
+    ) -> Any:
         signature = self._candidate.functions.get(function)
         if signature is None:
-            raise CandidateFault("interface", f"the program defines no function `{function}`")
+            raise CandidateFault("interface", f"the program must define `def {function}(...)` at top level")
         broken: list[CandidateFault] = []
-        answer: Any = None
-        given = {
-            **named,
-            **{name: _Remote.of(service, self._arrays, broken) for name, service in (serve or {}).items()},
-        }
+        given = {**named, **{name: _remote(service, self._arrays, broken) for name, service in serve.items()}}
         wanted = given if signature.open else {name: given[name] for name in signature.names if name in given}
+        answer: Any = None
         try:
             answer = getattr(self._loaded(), function)(
                 *(_inward(value, self._arrays) for value in args),
@@ -107,10 +116,10 @@ class PlainProcess:
             )
         except (Exception, SystemExit) as error:
             if not broken:
-                raise CandidateFault("crash", f"`{function}` raised {type(error).__name__}: {error}") from error
+                raise CandidateFault("crash", f"{type(error).__name__}: {error}") from error
         if broken:
             raise broken[0]
-        return checked(answer, returns, function)
+        return answer
 
     def _loaded(self) -> python.ModuleType:
         if self._module is None:
@@ -120,22 +129,42 @@ class PlainProcess:
         return self._module
 
 
-class _Remote:
-    """What the candidate holds of a `Service`: its attributes, and its methods as calls."""
+# ------------------------------------------------------------------------------------------------ to the candidate
 
-    @classmethod
-    def of(cls, service: Service, arrays: Library, broken: list[CandidateFault]) -> _Remote:
-        """A remote of its own class, since Python looks `obj[...]` up on the class."""
-        methods = {name: _method(handler, arrays, broken) for name, handler in service.methods.items()}
-        remote: _Remote = type("Remote", (cls,), methods)()
-        vars(remote).update(service.attributes)
-        return remote
+
+def _inward(value: Any, arrays: Library) -> Any:
+    """A value as the candidate sees it; arrays are copied, so that writing to them changes nothing outside."""
+    if isinstance(value, np.ndarray | Seed) and arrays == "torch":
+        import torch
+
+        if isinstance(value, Seed):
+            return torch.Generator().manual_seed(value.integer)
+        return torch.from_numpy(np.array(value, order="C"))
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Seed):
+        return np.random.default_rng(value.integer)
+    if isinstance(value, Settings):
+        return SimpleNamespace(**value.values)
+    if isinstance(value, Mapping):
+        return {key: _inward(item, arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_inward(item, arrays) for item in value)
+    return value
+
+
+def _remote(service: Service, arrays: Library, broken: list[CandidateFault]) -> Any:
+    """What the candidate holds of a service: of a class of its own, since there Python looks for `obj[...]`."""
+    methods = {name: _method(handler, arrays, broken) for name, handler in service.methods.items()}
+    remote = type("Service", (), methods)()
+    vars(remote).update(service.attributes)
+    return remote
 
 
 def _method(handler: Callable[..., Any], arrays: Library, broken: list[CandidateFault]) -> Callable[..., Any]:
-    def method(self: _Remote, *args: Any) -> Any:
+    def method(_: Any, *args: Any) -> Any:
         try:
-            return _inward(handler(*(_argument(value) for value in args)), arrays)
+            return _inward(np.asarray(handler(*(_argument(value) for value in args))), arrays)
         except CandidateFault as fault:
             # The candidate may catch what it likes; a broken rule still ends its examination.
             broken.append(fault)
@@ -144,111 +173,103 @@ def _method(handler: Callable[..., Any], arrays: Library, broken: list[Candidate
     return method
 
 
-def _argument(value: Any) -> str | NDArray[Any]:
-    """An argument of a service call as the trusted side gets it."""
+def _argument(value: Any) -> str | int | NDArray[Any]:
+    """An argument of a service's method as the trusted side gets it."""
     if isinstance(value, str):
         return value
+    if isinstance(value, int | np.integer):
+        return int(value)
     array = _array(value)
-    if array is None and isinstance(value, int | list | tuple):
-        array = np.asarray(value)
-    if array is None or array.dtype.kind not in "iu":
-        raise CandidateFault("protocol", f"a read takes strings and integer arrays, not {_named(value)}")
+    if array.dtype.kind not in "iu":
+        raise CandidateFault("wrong", f"expected integers, got {array.dtype}")
     return array
 
 
-def _inward(value: Any, arrays: Library) -> Any:
-    """A value as the candidate sees it; arrays are copied, so that writing to them changes nothing outside."""
-    if isinstance(value, np.ndarray):
-        if arrays == "numpy":
-            return value.copy()
-        import torch
-
-        return torch.from_numpy(np.array(value, order="C"))
-    if isinstance(value, Seed):
-        if arrays == "numpy":
-            return np.random.default_rng(value.integer)
-        import torch
-
-        return torch.Generator().manual_seed(value.integer)
-    if isinstance(value, Settings):
-        return SimpleNamespace(**value.values)
-    if isinstance(value, Mapping):
-        return {key: _inward(item, arrays) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_inward(item, arrays) for item in value]
-    return value
+# ---------------------------------------------------------------------------------------------- from the candidate
 
 
-def checked(answer: Any, returns: Returns, function: str) -> Any:
-    """An answer in the form that was asked for. Raises `CandidateFault("protocol")` where it has another form."""
+def checked(answer: Any, returns: Returns) -> Any:
+    """An answer in the form that was asked for, arrays read-only. Raises `CandidateFault` where it has another form."""
     if isinstance(returns, Json):
-        return _json(answer, returns, function)
-    if isinstance(returns, Array):
-        array = _array(answer)
-        found = _named(answer) if array is None else f"{_short(array)} {list(array.shape)}"
-        if array is None or found != f"{np.dtype(returns.dtype).str[1:]} {list(returns.shape)}":
-            wanted = f"one array {returns.dtype} {list(returns.shape)}"
-            raise CandidateFault("protocol", f"`{function}` must return {wanted}; it returned {found}")
-        return np.array(array, order="C")
-    return _frame(answer, returns, function)
+        return _json(answer, returns)
+    if isinstance(returns, Arrays):
+        return _frame(answer, returns)
+    array = _array(answer)
+    if array.shape != returns.shape:
+        raise CandidateFault("wrong", f"expected an array of shape {returns.shape}, got {array.shape}")
+    if not np.can_cast(array.dtype, np.dtype(returns.dtype), "same_kind"):
+        raise CandidateFault("wrong", f"expected an array of {np.dtype(returns.dtype).name}, got {array.dtype.name}")
+    return _own(array.astype(returns.dtype))
 
 
-def _frame(answer: Any, returns: Arrays, function: str) -> Frame:
+def _frame(answer: Any, returns: Arrays) -> Frame:
     frame = Frame()
-    _flatten(answer, "", frame, function)
-    too_deep = [array.ndim for array in frame.values() if array.ndim > returns.max_dims]
+    _flatten(answer, "", frame)
     size = sum(array.nbytes for array in frame.values())
-    if len(frame) > returns.max_count or too_deep or size > returns.max_bytes:
+    deepest = max((array.ndim for array in frame.values()), default=0)
+    if len(frame) > returns.max_count or deepest > returns.max_dims or size > returns.max_bytes:
         raise CandidateFault(
-            "protocol",
-            f"`{function}` returned {len(frame)} arrays of {size} bytes in all; at most {returns.max_count} arrays of "
-            f"{returns.max_dims} dimensions and {returns.max_bytes} bytes in all are taken",
+            "wrong",
+            f"the answer has {len(frame)} arrays of {size} bytes and up to {deepest} dimensions; at most "
+            f"{returns.max_count} arrays, {returns.max_bytes} bytes and {returns.max_dims} dimensions are allowed",
         )
-    # One header an array: its path, and 8 bytes for each of count, dtype and dimension.
-    frame.wire_bytes = size + sum(len(path.encode()) + 16 + 8 * array.ndim for path, array in frame.items())
+    # As on the sandbox's wire: a count; then for each array its name, its dtype and its dimensions.
+    frame.wire_bytes = 2 + sum(3 + len(path.encode()) + 8 * array.ndim + array.nbytes for path, array in frame.items())
     return frame
 
 
-def _flatten(answer: Any, path: str, frame: Frame, function: str) -> None:
-    array = _array(answer)
-    if array is not None:
-        frame[path] = np.array(array, order="C")
+def _flatten(answer: Any, path: str, frame: Frame) -> None:
+    if answer is None:
         return
-    if isinstance(answer, Mapping):
-        items = [(str(key), item) for key, item in answer.items()]
-    elif isinstance(answer, tuple | list):
-        items = [(str(place), item) for place, item in enumerate(answer)]
-    else:
-        raise CandidateFault("protocol", f"`{function}` must return arrays; at '{path}' stands {_named(answer)}")
-    for key, item in items:
-        _flatten(item, f"{path}.{key}" if path else key, frame, function)
+    if isinstance(answer, Mapping | tuple | list):
+        for key, item in answer.items() if isinstance(answer, Mapping) else enumerate(answer):
+            word = str(key)
+            if not isinstance(key, str | int) or not word.isprintable() or not word or "." in word:
+                raise CandidateFault("wrong", f"{key!r:.64} cannot name a part of an answer; use words without a dot")
+            _flatten(item, f"{path}.{word}" if path else word, frame)
+        return
+    array = _array(answer)
+    if not array.size:
+        raise CandidateFault("wrong", f"the answer's array '{path}' is empty; return None in its place")
+    frame[path] = _own(array)
 
 
-def _json(answer: Any, returns: Json, function: str) -> Any:
+def _json(answer: Any, returns: Json) -> Any:
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise CandidateFault("wrong", f"an answer holds a {type(value).__name__}, which is not JSON")
+
     try:
-        text = json.dumps(answer, allow_nan=False)
+        text = json.dumps(answer, default=plain, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise CandidateFault("protocol", f"`{function}` must return plain JSON: {error}") from error
+        raise CandidateFault("wrong", f"the answer is not JSON: {error}") from error
     if len(text.encode()) > returns.max_bytes:
         raise CandidateFault(
-            "protocol", f"`{function}` returned {len(text)} bytes of JSON; at most {returns.max_bytes}"
+            "wrong", f"an answer of {len(text)} bytes of JSON, at most {returns.max_bytes} are allowed"
         )
     return json.loads(text)
 
 
-def _array(value: Any) -> NDArray[Any] | None:
-    """A numpy array of plain numbers from one, or from a tensor; None for anything else."""
+def _array(value: Any) -> NDArray[Any]:
+    """An array of plain numbers from one, from a tensor, or from numbers. Raises `CandidateFault` for anything else."""
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
         try:
             value = value.detach().cpu().numpy()
-        except TypeError:  # a dtype that numpy has no name for, such as bfloat16
-            return None
-    return value if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else None
+        except TypeError as error:  # a dtype that numpy has no name for, such as bfloat16
+            raise CandidateFault("wrong", f"{value.dtype} cannot leave the sandbox; use float32") from error
+    if not isinstance(value, np.ndarray | np.generic | int | float | list | tuple):
+        raise CandidateFault("wrong", f"expected an array or numbers, got {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise CandidateFault("wrong", f"expected an array, got nested numbers that are none: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise CandidateFault("wrong", f"expected numbers, got {array.dtype}")
+    return array
 
 
-def _short(array: NDArray[Any]) -> str:
-    return array.dtype.str[1:]
-
-
-def _named(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+def _own(array: NDArray[Any]) -> NDArray[Any]:
+    copy = np.array(array, order="C")
+    copy.flags.writeable = False
+    return copy

@@ -7,7 +7,7 @@ line: a user's mistake exits with 2, a failure with 1, and only `--debug` shows 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -47,7 +47,7 @@ def options(
     """What holds for every command. It stands before the command's name."""
 
 
-for name, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
     "resume": run.resume,
     "eval": judge.evaluate,
@@ -57,8 +57,9 @@ for name, command in {
     "diff": read.diff,
     "export": read.export,
     "rm": read.rm,
-}.items():
-    app.command(name)(command)
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 app.add_typer(make.traces, name="traces")
 app.add_typer(make.new, name="new")
 app.add_typer(judge.check, name="check")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -39,6 +37,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 def examine_machine() -> dict[str, Any]:
     """Everything that doctor prints, as plain values."""
+    import importlib.metadata
+    import importlib.util
+
     return {
         "vevolve": importlib.metadata.version("vevolve"),
         "python": platform.python_version(),
@@ -55,6 +56,8 @@ def examine_machine() -> dict[str, Any]:
 
 def _packages() -> dict[str, str | None]:
     """Version of each package that vEvolve requires without an extra; None where it is missing."""
+    import importlib.metadata
+
     found: dict[str, str | None] = {}
     for requirement in importlib.metadata.requires("vevolve") or []:
         if "extra ==" in requirement:

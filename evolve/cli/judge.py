@@ -18,14 +18,20 @@ check = typer.Typer(help="Check a problem.", no_args_is_help=True, rich_markup_m
 
 
 def evaluate(
-    file: Annotated[str, typer.Argument(help="A program, or a shipped seed such as sparse_decode/quest.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|SEED", help="A program, or a shipped seed such as sparse_decode/quest.")
+    ],
     problem: Annotated[
-        str | None, typer.Option("--problem", "-p", help="The problem's name or folder; a shipped seed implies it.")
+        str | None,
+        typer.Option(
+            "--problem", "-p", metavar="NAME|DIR", help="The problem's name or folder; a shipped seed implies it."
+        ),
     ] = None,
     traces: Annotated[
-        list[Path] | None, typer.Option(help="Recorded traces to examine on, instead of the shipped ones.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Recorded traces to examine on, instead of the shipped ones."),
     ] = None,
-    split: Annotated[str, typer.Option(help="search, or select: what decides promotion.")] = "search",
+    split: Annotated[str, typer.Option(metavar="search|select", help="select is what decides promotion.")] = "search",
     allow_degraded: AllowDegraded = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +102,7 @@ def open_sandbox(problem: Problem, allow_degraded: bool) -> Sandbox:
 
 @check.command("problem")
 def check_problem(
-    problem: Annotated[str, typer.Argument(help="A problem's folder or name.", metavar="PATH|NAME")],
+    problem: Annotated[str, typer.Argument(help="A problem's folder or name.", metavar="NAME|DIR")],
     allow_degraded: AllowDegraded = False,
     as_json: AsJson = False,
 ) -> None:

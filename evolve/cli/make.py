@@ -16,7 +16,9 @@ traces = typer.Typer(help="Recorded attention.", no_args_is_help=True, rich_mark
 @new.command("problem")
 def new_problem(
     name: Annotated[str, typer.Argument(help="The problem's name, a Python identifier.", metavar="NAME")],
-    out: Annotated[Path, typer.Option(help="The folder in which the problem's own folder is made.")] = Path(),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder in which the problem's own folder is made.")
+    ] = Path(),
 ) -> None:
     """Scaffold a problem.
 
@@ -33,16 +35,20 @@ def new_problem(
 
 @traces.command("record")
 def record(
-    text: Annotated[list[Path], typer.Option(help="A text file; give several for several traces.")],
-    out: Annotated[Path, typer.Option(help="The trace; with several texts a folder.")],
+    text: Annotated[list[Path], typer.Option(metavar="FILE", help="A text file; give several for several traces.")],
+    out: Annotated[Path, typer.Option(metavar="FILE|DIR", help="The trace; with several texts a folder.")],
     model: Annotated[
-        str, typer.Option(help="A Hugging Face causal model; the default needs no network.")
+        str, typer.Option(metavar="NAME|DIR", help="A Hugging Face causal model; the default needs no network.")
     ] = "SmolLM2-135M-Instruct",
-    tokens: Annotated[int | None, typer.Option(min=2, help="At most so many tokens of each text.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Decode steps: the last tokens of each text.")] = 8,
-    queries: Annotated[int, typer.Option(min=1, help="Queries that are kept, decode steps included.")] = 32,
-    layers: Annotated[str | None, typer.Option(help="Layers as 0,2,4; by default the recorder's choice.")] = None,
-    split: Annotated[str, typer.Option(help="search, select or sealed.")] = "search",
+    tokens: Annotated[int | None, typer.Option(min=2, metavar="N", help="At most so many tokens of each text.")] = None,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Decode steps: the last tokens of each text.")] = 8,
+    queries: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Queries that are kept, decode steps included.")
+    ] = 32,
+    layers: Annotated[
+        str | None, typer.Option(metavar="0,2,4", help="Layers; by default the recorder's choice.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="search, select or sealed.")] = "search",
     as_json: AsJson = False,
 ) -> None:
     """Record a model's attention on your own texts.
@@ -52,12 +58,14 @@ def record(
     from vevolve.errors import UnknownName
     from vevolve.evaluators.sparse_decode.recorder import record_files
     from vevolve.evolve.cli import render
+    from vevolve.types import Split
 
-    if split not in ("search", "select", "sealed"):
-        raise UnknownName("split", split, ["search", "select", "sealed"])
+    splits: dict[str, Split] = {"search": "search", "select": "select", "sealed": "sealed"}
+    if split not in splits:
+        raise UnknownName("split", split, splits)
     written = record_files(
-        model, text, out, layers=_numbers(layers), steps=steps, queries=queries, tokens=tokens, split=split
-    )  # type: ignore[arg-type]
+        model, text, out, layers=_numbers(layers), steps=steps, queries=queries, tokens=tokens, split=splits[split]
+    )
     if as_json:
         render.print_json([str(path) for path in written])
         return

@@ -8,10 +8,13 @@ import typer
 
 Run = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run's name, a unique part of it, or its directory; default: the latest."),
+    typer.Argument(metavar="RUN", help="A run's name, a unique part of it, or its directory; default: the latest."),
 ]
 RunOption = Annotated[
-    str | None, typer.Option("--run", help="A run's name, a unique part of it, or its directory; default: the latest.")
+    str | None,
+    typer.Option(
+        "--run", metavar="RUN", help="A run's name, a unique part of it, or its directory; default: the latest."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AllowDegraded = Annotated[

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ REFRESH_S = 0.25
 
 
 @contextlib.contextmanager
-def open_panel(run: Run, as_json: bool) -> Iterator[Callable[[Event], None]]:
+def open_panel(run: Run, as_json: bool) -> Generator[Callable[[Event], None]]:
     """What each event is handed to."""
     if as_json:
         yield _json_line

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 def ls(
     run: Run = None,
     runs: Annotated[bool, typer.Option("--runs", help="List the runs, not the candidates of one.")] = False,
-    status: Annotated[str | None, typer.Option(help="Only this status, such as ok, crash or wrong.")] = None,
-    order: Annotated[str, typer.Option(help="told, newest or gain.")] = "told",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only this one, such as ok, crash or wrong.")
+    ] = None,
+    order: Annotated[str, typer.Option(metavar="told|newest|gain", help="What comes first.")] = "told",
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the candidates of a run, or the runs.
@@ -47,8 +49,10 @@ def ls(
 
 def front(
     run: Run = None,
-    split: Annotated[str | None, typer.Option(help="search or select; by default select where it has points.")] = None,
-    family: Annotated[str, typer.Option(help="A family of workloads; by default the main one.")] = "",
+    split: Annotated[
+        str | None, typer.Option(metavar="search|select", help="By default select where it has points.")
+    ] = None,
+    family: Annotated[str, typer.Option(metavar="NAME", help="A family of workloads; by default the main one.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the points that no other dominates, and the seed's."""
@@ -105,7 +109,7 @@ def show(
 def diff(
     a: Annotated[str, typer.Argument(help="A candidate.", metavar="A")],
     b: Annotated[
-        str | None, typer.Argument(help="What it is compared with; by default its parent.", metavar="[B]")
+        str | None, typer.Argument(help="What it is compared with; by default its parent.", metavar="B")
     ] = None,
     run: RunOption = None,
     as_json: AsJson = False,
@@ -136,7 +140,9 @@ def diff(
 def export(
     id: Annotated[str, typer.Argument(help="A candidate's id, or a unique beginning of it.", metavar="ID")],
     run: RunOption = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; by default the standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; by default the standard output.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -174,22 +180,26 @@ def rm(
     run: Annotated[str, typer.Argument(help="A run's name, a unique part of it, or its directory.", metavar="RUN")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a run and all that is in its directory."""
-    import shutil
+    """Delete a run.
 
-    from vevolve.errors import BadInput
+    Only its own files: whatever else lies in its directory stays.
+    """
+    from vevolve.archive import database
     from vevolve.evolve.cli import render
     from vevolve.evolve.run import find_run
 
     directory = find_run(run)
-    if directory.path.is_symlink():
-        raise BadInput(f"{directory.path} is a link; delete the run where it stands: {directory.path.resolve()}.")
-    if not yes and not typer.confirm(f"Delete the run {directory.path} for good?"):
+    folder = directory.path
+    if not yes and not typer.confirm(f"Delete the run {folder} for good?"):
         render.say("Nothing was deleted.")
         raise typer.Exit(1)
-    with directory.locked():
-        shutil.rmtree(directory.path)
-    render.say(f"Deleted {directory.path}.")
+    with database.lock(directory.archive):
+        for path in [*folder.glob("archive.db*"), folder / "seed.key", folder / "config.toml"]:
+            path.unlink(missing_ok=True)
+    left = len(list(folder.iterdir()))
+    if not left:
+        folder.rmdir()
+    render.say(f"Deleted the run {folder}{f'; {left} files that are not its own stay there' if left else ''}.")
 
 
 # ------------------------------------------------------------------------------------------------------------ shared
@@ -326,7 +336,7 @@ def _status(status: str | None) -> str | None:
 def _order(order: str) -> Literal["told", "newest", "gain"]:
     from vevolve.errors import UnknownName
 
-    for known in ("told", "newest", "gain"):
-        if order == known:
-            return known  # type: ignore[return-value]
-    raise UnknownName("order", order, ["told", "newest", "gain"])
+    orders: dict[str, Literal["told", "newest", "gain"]] = {"told": "told", "newest": "newest", "gain": "gain"}
+    if order not in orders:
+        raise UnknownName("order", order, orders)
+    return orders[order]

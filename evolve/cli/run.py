@@ -14,31 +14,43 @@ if TYPE_CHECKING:
     from vevolve.evolve.config import Config
 
 Problem = Annotated[
-    str | None, typer.Option("--problem", "-p", help="The problem's name or folder, where SEED does not imply it.")
+    str | None,
+    typer.Option(
+        "--problem", "-p", metavar="NAME|DIR", help="The problem's name or folder, where SEED does not imply it."
+    ),
 ]
 Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help="offline, openai:NAME, anthropic:NAME, mailbox:DIR or replay:RUN. Several share the work, "
         "by weight where given: openai:NAME=0.7.",
     ),
 ]
 Evaluations = Annotated[
-    int | None, typer.Option("--evaluations", "-n", help="Candidates to examine in all, earlier sessions included.")
+    int | None,
+    typer.Option("--evaluations", "-n", metavar="N", help="Candidates to examine in all, earlier sessions included."),
 ]
-Usd = Annotated[float | None, typer.Option(help="Dollars at most, calls in flight included.")]
-Seconds = Annotated[float | None, typer.Option(help="Seconds at most, pauses between sessions excluded.")]
-Workers = Annotated[str | None, typer.Option(help="How many Ray workers, or inline for none. Default: one a core.")]
-RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster to join.")]
-BaseUrl = Annotated[str | None, typer.Option(help="A server that speaks the provider's interface, such as vLLM.")]
+Usd = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Dollars at most, calls in flight included.")]
+Seconds = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Seconds at most, pauses between sessions excluded.")
+]
+Workers = Annotated[
+    str | None, typer.Option(metavar="N|inline", help="How many Ray workers, or inline for none. Default: one a core.")
+]
+RayAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster to join.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="A server that speaks the provider's interface, such as vLLM.")
+]
 Price = Annotated[
     list[str] | None,
-    typer.Option(help="Dollars per million tokens, over the shipped table: MODEL=INPUT,OUTPUT. Repeatable."),
+    typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens, over the shipped table. Repeatable."),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Settings as TOML; default: vevolve.toml where there is one.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings as TOML; default: vevolve.toml where there is one."),
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON, then a summary.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a model that costs money.")]
@@ -47,7 +59,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a mode
 def run(
     seed: Annotated[
         str | None,
-        typer.Argument(metavar="[SEED]", help="A shipped seed such as sparse_decode/quest, or a program's file."),
+        typer.Argument(metavar="SEED", help="A shipped seed such as sparse_decode/quest, or a program's file."),
     ] = None,
     problem: Problem = None,
     model: Models = None,
@@ -58,14 +70,20 @@ def run(
     ray_address: RayAddress = None,
     base_url: BaseUrl = None,
     price: Price = None,
-    style: Annotated[str | None, typer.Option(help="What a model is asked for: diff or rewrite.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of model calls; by default not sent.")] = None,
-    max_output_tokens: Annotated[int | None, typer.Option(help="The most tokens of one answer.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds that a model may stay silent.")] = None,
-    retries: Annotated[int | None, typer.Option(help="Repetitions of a failed model call.")] = None,
-    lag: Annotated[int | None, typer.Option(help="Iterations in flight.")] = None,
+    style: Annotated[
+        str | None, typer.Option(metavar="diff|rewrite", help="What a model is asked for: edits, or the whole program.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(metavar="T", help="Of model calls; by default not sent.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(metavar="N", help="The most tokens of one answer.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Seconds that a model may stay silent.")
+    ] = None,
+    retries: Annotated[int | None, typer.Option(metavar="N", help="Repetitions of a failed model call.")] = None,
+    lag: Annotated[int | None, typer.Option(metavar="N", help="Iterations in flight.")] = None,
     allow_degraded: AllowDegraded = False,
-    directory: Annotated[str | None, typer.Option(help="Where the run is kept; default: new under runs/.")] = None,
+    directory: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where the run is kept; default: new under runs/.")
+    ] = None,
     config: ConfigFile = None,
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="Print the first prompt and call nothing.")
@@ -180,6 +198,9 @@ def _drive(started: api.Run, as_json: bool) -> int:
             # Threads and Ray actors would be waited for on the way out, and "at once" was asked for.
             summary.quit_now(started)
             os._exit(FAILED)
+        except Exception:
+            summary.tell_kept(started)
+            raise
     return summary.conclude(started, as_json, stopped)
 
 

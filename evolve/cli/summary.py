@@ -30,6 +30,13 @@ def conclude(run: Run, as_json: bool, stopped: bool) -> int:
     return DONE if totals.valid or stopped else NOTHING_VALID
 
 
+def tell_kept(run: Run) -> None:
+    """After a failure: nothing that was told is lost, and how to go on."""
+    if run.directory.is_run:
+        sys.stdout.flush()
+        sys.stderr.write(f"Everything so far is kept; go on with: {run.resume_command}\n")
+
+
 def quit_now(run: Run) -> None:
     """A second Ctrl-C: nothing but the way back. Whatever was told is in the archive."""
     sys.stdout.write(f"\nStopped. Go on with:\n  {run.resume_command}\n")
@@ -89,10 +96,10 @@ def _sentence(gain: Improvement, objectives: Sequence[Objective], split: str) ->
     better = {axis.name: "lower" if axis.direction == "min" else "higher" for axis in objectives}
     others = [axis for axis in objectives if axis.name != gain.objective]
     kept = " and ".join(f"no {'more' if axis.direction == 'min' else 'less'} {axis.name}" for axis in others)
+    who, where = gain.candidate.id[: render.SHORT], render.line(gain.over.label) or "its point"
     return (
-        f"An evolved program ({gain.candidate.id[: render.SHORT]}) has {gain.share:.0%} {better[gain.objective]} "
-        f"{gain.objective}{f' at {kept}' if kept else ''} than the seed at {render.line(gain.over.label) or 'its point'} "
-        f"({split} split)."
+        f"An evolved program ({who}) has {gain.share:.0%} {better[gain.objective]} {gain.objective}"
+        f"{f' at {kept}' if kept else ''} than the seed at {where} ({split} split)."
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vevolve.evaluators.testing import PlainSubject
+from vevolve.sandbox import Sandbox
 from vevolve.types import Array, Arrays, Candidate, CandidateFault, Frame, Json, Seed, Service, Settings
 
 ANY = Json()
@@ -73,7 +74,7 @@ def test_a_rule_that_a_read_breaks_ends_the_call_though_the_candidate_catches_it
 def test_a_read_takes_integers_and_strings_only() -> None:
     source = "import numpy as np\ndef f(cache):\n    return cache.keys(np.array([0.5]))"
     service = Service(keys=lambda ids: np.zeros(1))
-    assert fault(source, serve={"cache": service}).status == "protocol"
+    assert fault(source, serve={"cache": service}).status == "wrong"
 
 
 def test_nested_answers_arrive_flat_by_path() -> None:
@@ -84,29 +85,68 @@ def test_nested_answers_arrive_flat_by_path() -> None:
     assert frame.wire_bytes > sum(array.nbytes for array in frame.values())
 
 
-@pytest.mark.parametrize(
-    ("limits", "answer"),
-    [
-        (Arrays(max_count=1), "[np.ones(1), np.ones(1)]"),
-        (Arrays(max_bytes=15), "np.ones(2)"),
-        (Arrays(max_dims=1), "np.ones((1, 1))"),
-        (Arrays(), "[np.ones(1), 'text']"),
-        (Arrays(), "np.array(['text'])"),
-        (Arrays(), "np.array([None])"),
-        (Array("f8", (2,)), "np.ones(3)"),
-        (Array("f8", (2,)), "np.ones(2, np.float32)"),
-        (Array("f8", (2,)), "[1.0, 2.0]"),
-        (Array("f8", (2,)), "None"),
-        (Json(), "np.ones(1)"),
-        (Json(), "float('nan')"),
-        (Json(max_bytes=4), "'12345'"),
-    ],
-    ids=str,
-)
+ANSWERS = [
+    (Arrays(max_count=1), "[np.ones(1), np.ones(1)]"),
+    (Arrays(max_bytes=15), "np.ones(2)"),
+    (Arrays(max_dims=1), "np.ones((1, 1))"),
+    (Arrays(), "[np.ones(1), 'text']"),
+    (Arrays(), "np.ones((0, 2))"),
+    (Arrays(), "{'a.b': np.ones(1)}"),
+    (Array("f8", (2,)), "np.ones(3)"),
+    (Array("i8", (2,)), "np.ones(2)"),
+    (Array("f8", (2,)), "None"),
+    (Array("f8", (2,)), "np.array(['a', 'b'])"),
+    (Json(), "object()"),
+    (Json(max_bytes=4), "'12345'"),
+]
+
+
+@pytest.mark.parametrize(("limits", "answer"), ANSWERS, ids=str)
 def test_an_answer_of_another_form_is_the_candidates_fault(limits: Any, answer: str) -> None:
-    found = fault(f"import numpy as np\ndef f():\n    return {answer}", returns=limits)
-    assert found.status == "protocol"
-    assert "`f`" in found.feedback
+    assert fault(f"import numpy as np\ndef f():\n    return {answer}", returns=limits).status == "wrong"
+
+
+def test_the_sandbox_refuses_the_same_answers_and_takes_the_same_ones() -> None:
+    taken = [
+        (Array("f8", (2,)), "[1, 2]"),
+        (Array("f8", (2,)), "np.ones(2, np.float32)"),
+        (Arrays(), "{'a': np.arange(3), 'b': (np.ones((2, 2), np.float32), None, 4.5)}"),
+        (Json(), "{'a': np.float64(1.5), 'b': [1, None, 'text']}"),
+    ]
+    with Sandbox(arrays="numpy", allow_degraded=True) as sandbox:
+        for returns, answer in taken + ANSWERS:
+            candidate = Candidate(f"import numpy as np\ndef f():\n    return {answer}")
+            plain = outcome(PlainSubject(candidate), returns)
+            assert plain == outcome(sandbox.subject(candidate), returns), answer
+            assert (plain in ["wrong", "protocol"]) == ((returns, answer) in ANSWERS), answer
+
+
+def outcome(subject: Any, returns: Any) -> Any:
+    """The answer as plain values, or the status of the fault."""
+    try:
+        answer = subject.call("f", returns=returns)
+    except CandidateFault as caught:
+        return caught.status
+    if isinstance(answer, Frame):
+        return {path: (array.dtype.str, array.tolist()) for path, array in answer.items()}, answer.wire_bytes
+    return (answer.dtype.str, answer.tolist()) if isinstance(answer, np.ndarray) else answer
+
+
+def test_answers_are_read_only_copies() -> None:
+    source = "import numpy as np\nkept = np.zeros(2)\ndef f():\n    return kept"
+    with PlainSubject(Candidate(source)).fresh() as process:
+        answer = process.call("f", returns=Array("f8", (2,)))
+    with pytest.raises(ValueError, match="read-only"):
+        answer[0] = 1
+
+
+def test_a_process_that_failed_fails_again() -> None:
+    source = "def f(x):\n    return 1 / x"
+    with PlainSubject(Candidate(source)).fresh() as process:
+        with pytest.raises(CandidateFault, match="ZeroDivisionError"):
+            process.call("f", x=0, returns=ANY)
+        with pytest.raises(CandidateFault, match="ZeroDivisionError"):
+            process.call("f", x=1, returns=ANY)
 
 
 @pytest.mark.parametrize(
