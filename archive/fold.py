@@ -71,7 +71,7 @@ def _told(db: sqlite3.Connection, entry: Entry, event: Told) -> None:
         db.execute("DELETE FROM candidates WHERE id = ?", (candidate.id,))
         for table in ("parents", "verdicts", "points"):
             db.execute(f"DELETE FROM {table} WHERE candidate = ?", (candidate.id,))
-    tree_hash, reference = traits(candidate.source, params)
+    tree_hash, reference = traits(candidate)
     _insert(
         db,
         "candidates",
@@ -140,12 +140,12 @@ def _judged(db: sqlite3.Connection, id: str, split: Split, seq: int, iteration: 
 
 
 @functools.lru_cache(maxsize=32)
-def traits(source: str, params: bytes | None) -> tuple[str | None, bool]:
+def traits(candidate: Candidate) -> tuple[str | None, bool]:
     """The hash of a program's syntax tree (None where it has none) and whether it declares `REFERENCE = True`.
 
-    Kept for the last few programs: a program is looked up as a possible duplicate before it is told.
+    Kept for the last few programs, since hashing costs milliseconds, and a program is looked up as a possible
+    duplicate before it is told.
     """
-    candidate = Candidate(source, params)
     try:
         return candidate.tree_hash, candidate.constants.get("REFERENCE") is True
     except (CandidateFault, RecursionError, MemoryError, ValueError):

@@ -127,13 +127,24 @@ def losses(
         WHERE points.split = ? AND family = ? AND NOT reference"""
     values: tuple[Any, ...] = (split, family)
     if seq is not None:
-        query += " AND points.candidate IN (SELECT candidate FROM verdicts WHERE seq = ?)"
+        query += " AND points.candidate = (SELECT candidate FROM verdicts WHERE seq = ?)"
         values = (*values, seq)
     found: list[tuple[int, str, Loss]] = []
     for iteration, candidate, figures in db.execute(query, values):
         loss = loss_of(json.loads(figures), objectives)
         if loss is not None:
             found.append((iteration, candidate, loss))
+    return found
+
+
+def children(db: sqlite3.Connection, seq: int | None = None) -> dict[str, set[str]]:
+    """Candidate -> those made from it; with `seq`, only those told by this row of the log."""
+    query, values = "SELECT parent, candidate FROM parents", tuple[int, ...]()
+    if seq is not None:
+        query, values = f"{query} WHERE candidate = (SELECT id FROM candidates WHERE seq = ?)", (seq,)
+    found: dict[str, set[str]] = {}
+    for parent, child in db.execute(query, values):
+        found.setdefault(parent, set()).add(child)
     return found
 
 
@@ -150,13 +161,12 @@ def loss_of(figures: dict[str, Any], objectives: Sequence[Objective]) -> Loss | 
 
 def curve(rows: Iterable[tuple[int, str, Loss]], reference: Loss) -> list[tuple[int, float]]:
     """Iteration -> hypervolume of all losses up to it."""
-    front: list[Loss] = []
+    front = pareto.layer(len(reference))
     total, found = 0.0, dict[int, float]()
     for iteration, _, loss in sorted(rows):
-        added = pareto.gain(front, [loss], reference)
-        if added > 0:
-            front = pareto.front([*front, loss])
-        total += added
+        if not front.covers(loss):
+            total += pareto.gain(front.losses, [loss], reference)
+            front.put([loss])
         found[iteration] = total
     return list(found.items())
 

@@ -124,7 +124,6 @@ FOLD = {
             "figures": str,
         },
         pk=("candidate", "split", "position"),
-        indexes=(("split", "family", "iteration"),),
     ),
 }
 

@@ -6,7 +6,7 @@ ranks are kept, and a new loss only pushes down the runs that it dominates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from vevolve.archive import pareto
 from vevolve.archive.pareto import Layer, Loss
@@ -31,6 +31,7 @@ class Standing:
         self._rank = {loss: rank for rank, losses in enumerate(found, 1) for loss in losses}
         self._best = {candidate: min(map(self._rank.__getitem__, own)) for candidate, own in self._losses.items()}
         self._moved: set[Loss] = set()
+        self._numbered = len(found)
 
     def __contains__(self, candidate: str) -> bool:
         return candidate in self._losses
@@ -46,6 +47,9 @@ class Standing:
 
     def ranks(self) -> dict[str, int]:
         """Candidate -> the best Pareto rank among its losses."""
+        for rank, layer in enumerate(self._layers[self._numbered :], self._numbered + 1):
+            self._place(layer.losses, rank)
+        self._numbered = len(self._layers)
         for candidate in {owner for loss in self._moved for owner in self.owners[loss]}:
             self._best[candidate] = min(map(self._rank.__getitem__, self._losses[candidate]))
         self._moved.clear()
@@ -92,12 +96,19 @@ class Standing:
                 low = middle + 1
             else:
                 high = middle
+        if len(self.reference) == 1:  # all ranks below move by one: numbered when next asked for
+            self._layers.insert(low, pareto.layer(1, [loss]))
+            self._numbered = min(self._numbered, low)
+            return
         batch: Sequence[Loss] = [loss]
         while batch:
             if low == len(self._layers):
                 self._layers.append(pareto.layer(len(self.reference)))
-            for moved in batch:
-                self._rank[moved] = low + 1
-            self._moved.update(batch)
+                self._numbered = len(self._layers)
+            self._place(batch, low + 1)
             batch = self._layers[low].put(batch)
             low += 1
+
+    def _place(self, losses: Collection[Loss], rank: int) -> None:
+        self._rank.update(dict.fromkeys(losses, rank))
+        self._moved.update(losses)

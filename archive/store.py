@@ -51,6 +51,7 @@ class Archive:
         self._head = log.head(db)
         self._standings: dict[tuple[str, str], Standing] = {}
         self._tally: Tally | None = None
+        self._children: dict[str, set[str]] | None = None
 
     # ---------------------------------------------------------------------------------------- opening and closing
 
@@ -197,7 +198,7 @@ class Archive:
     def duplicate_of(self, candidate: Candidate) -> str | None:
         """The id of the first candidate with the same text or the same syntax tree; None where there is none."""
         self._refresh()
-        tree_hash, _ = traits(candidate.source, candidate.params)
+        tree_hash, _ = traits(candidate)
         query = "SELECT id FROM candidates WHERE id = ? OR tree_hash = ? ORDER BY seq LIMIT 1"
         with database.explained(self.path):
             row = self._db.execute(query, (candidate.id, tree_hash)).fetchone()
@@ -206,9 +207,10 @@ class Archive:
     def children(self) -> dict[str, int]:
         """Candidate -> how many candidates were made from it, where any were."""
         self._refresh()
-        with database.explained(self.path):
-            rows = self._db.execute("SELECT parent, COUNT(DISTINCT candidate) FROM parents GROUP BY parent")
-            return dict(rows.fetchall())
+        if self._children is None:
+            with database.explained(self.path):
+                self._children = reading.children(self._db)
+        return {parent: len(made) for parent, made in self._children.items()}
 
     def ancestors(self, id: str) -> list[Record]:
         """The line of first parents, nearest first, back to the seed."""
@@ -354,6 +356,9 @@ class Archive:
                 self._take_selected(entry.seq, entry.event)
 
     def _take_told(self, seq: int) -> None:
+        if self._children is not None:
+            for parent, made in reading.children(self._db, seq).items():
+                self._children.setdefault(parent, set()).update(made)
         for (split, family), standing in self._standings.items():
             if split == "search":
                 for _, id, loss in reading.losses(self._db, self.objectives, split, family, seq=seq):
@@ -371,7 +376,7 @@ class Archive:
 
     def _forget(self) -> None:
         self._standings.clear()
-        self._tally = None
+        self._tally = self._children = None
 
 
 def _started(db: sqlite3.Connection, path: Path) -> Started:
