@@ -98,7 +98,7 @@ class Loop:
         # What is known.
         self._told, self._next, self._evaluations = -1, 1, 0
         self._view = View(archive.objectives)
-        self._unseen: deque[Told] = deque()
+        self._unseen: deque[tuple[Told, Candidate]] = deque()
         self._trees: dict[str, int] = {}
         self._drawn: deque[str] = deque(maxlen=config.lag)
         self._dollars = Dollars(config.usd)
@@ -192,14 +192,14 @@ class Loop:
         if status not in NOT_EVALUATED:
             self._trees.setdefault(tree_hash(candidate), told.iteration)
         # A report may be large, and no choice depends on it.
-        self._unseen.append(told.model_copy(update={"verdict": told.verdict.model_copy(update={"report": {}})}))
+        lean = told.model_copy(update={"verdict": told.verdict.model_copy(update={"report": {}})})
+        self._unseen.append((lean, candidate))
         self._see(told.iteration + 1 - self._lag)
 
     def _see(self, through: int) -> None:
         """Advance the view to an iteration, at the least to the seed's."""
-        while self._unseen and self._unseen[0].iteration <= max(0, through):
-            told = self._unseen.popleft()
-            self._view.tell(told, candidate_of(told))
+        while self._unseen and self._unseen[0][0].iteration <= max(0, through):
+            self._view.tell(*self._unseen.popleft())
 
     # ------------------------------------------------------------------------------------------------------- ask
 

@@ -34,8 +34,8 @@ class Improvement:
         """One sentence."""
         before, after = self.over[self.objective], self.point[self.objective]
         return (
-            f"{self.candidate.id[:8]} at {self.point.label or 'its point'}: {self.objective} {before:.4g} -> {after:.4g} "
-            f"({self.share:.0%} better) and worse in nothing than the seed at {self.over.label or 'its point'}"
+            f"{self.candidate.id[:8]} at {self.point.label or 'its point'}: "
+            f"{self.objective} {before:.4g} -> {after:.4g} ({self.share:.0%} better) and worse in nothing than the seed at {self.over.label or 'its point'}"
         )
 
 

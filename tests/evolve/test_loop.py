@@ -1,0 +1,317 @@
+"""The loop: totals, order, duplicates, repairs, budgets, stops and failures."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from vevolve.archive import Archive
+from vevolve.archive.events import Asked, Ended, Proposed, Selected, Told
+from vevolve.errors import ProposerError
+from vevolve.evolve.proposers.contract import ProposalFailed, Reply
+
+SHUFFLED = 0.01
+"""Seconds that a call or an examination may take at most, drawn anew each time."""
+
+
+def of(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_a_run_reaches_its_total_and_says_so(plane, tmp_path):
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=30))
+    assert archive.totals().evaluations == 30
+    assert [told.iteration for told in of(events, Told)] == list(range(len(of(events, Told))))
+    assert events[-1] == Ended(reason="all 30 evaluations are done")
+    assert [entry.event for entry in archive.events(after=1)] == events
+    statuses = {told.verdict.status for told in of(events, Told)}
+    assert statuses >= {"ok", "crash", "wrong", "duplicate", "unapplied"}, "the double shows every kind of outcome"
+    archive.verify()
+
+
+def test_evolution_gains(plane, tmp_path):
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=60))
+    seed = archive.hypervolume("search", upto=0)
+    assert archive.hypervolume("search") > 2 * seed
+    assert any(selected.promoted for selected in of(events, Selected))
+
+
+@pytest.mark.parametrize("lag", [1, 3, 8])
+@pytest.mark.parametrize("free", [False, True], ids=["hosted", "free"])
+def test_what_is_told_depends_neither_on_delays_nor_on_the_number_of_workers(plane, tmp_path, lag, free):
+    config = plane.settings(evaluations=25, lag=lag)
+    calm, _ = plane.run(tmp_path / "calm", config, plane.Model(free=free))
+    wild, _ = plane.run(
+        tmp_path / "wild", config, plane.Model(free=free, delay=SHUFFLED), workers=plane.crew(3, SHUFFLED)
+    )
+    assert plane.story(calm) == plane.story(wild)
+    assert len(plane.story(calm)) > 28
+
+
+def test_a_question_knows_what_was_told_lag_iterations_before_and_nothing_later(plane, tmp_path):
+    _, events = plane.run(tmp_path, plane.settings(evaluations=40, lag=5), plane.Model(delay=SHUFFLED))
+    born = {}
+    for event in events:
+        if isinstance(event, Told):
+            born.setdefault(plane.Candidate(event.source).id, event.iteration)
+    asked = of(events, Asked)
+    assert all(born[parent] <= max(0, ask.iteration - 5) for ask in asked for parent in (*ask.parents, *ask.donors))
+    assert any(born[ask.parents[0]] == ask.iteration - 5 for ask in asked)
+
+
+def test_model_calls_are_in_flight_up_to_the_lag_with_a_single_worker(plane, tmp_path):
+    model = plane.Model(delay=0.05)
+    plane.run(tmp_path, plane.settings(evaluations=30, lag=6), model)
+    assert 3 < model.most_at_once <= 6
+
+
+def test_selections_stand_in_order_and_at_most_lag_iterations_late(plane, tmp_path):
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=40, lag=4), workers=plane.crew(2, SHUFFLED))
+    gained = [told.iteration for told in of(events, Told) if told.hypervolume_gain > 0]
+    assert [selected.iteration for selected in of(events, Selected)] == gained
+    assert len(gained) > 3
+    told = -1
+    for event in events:
+        if isinstance(event, Told):
+            told = event.iteration
+        elif isinstance(event, Selected):
+            assert told == event.iteration + 3 or told == of(events, Told)[-1].iteration
+    assert {record.id for record in archive.records() if record.promoted}
+
+
+def test_promotion_asks_for_a_gain_on_every_family(plane, tmp_path):
+    def mirror(request):
+        # The second is better on the main workload and, there being nothing else, worse on the other family.
+        return plane.fenced(plane.program(0.3, 0.8) if request.iteration == 1 else plane.program(0.8, 0.3))
+
+    _, events = plane.run(tmp_path, plane.settings(evaluations=2, lag=1), plane.Model(mirror))
+    assert [selected.promoted for selected in of(events, Selected)] == [True, True, True]
+
+    def shrink(request):
+        return plane.fenced(plane.program(0.8 - 0.1 * request.iteration, 0.8 if request.iteration < 2 else 0.85))
+
+    _, events = plane.run(tmp_path / "b", plane.settings(evaluations=2, lag=1), plane.Model(shrink))
+    verdicts = of(events, Selected)
+    assert {point.family for point in verdicts[0].verdict.points} == {"", "other"}
+
+
+def test_a_duplicate_costs_no_examination_and_does_not_count(plane, tmp_path):
+    examined: list[str] = []
+
+    def same(request):
+        number = 1 if request.iteration % 2 else request.iteration
+        return plane.fenced(plane.program(0.5, 0.5 + number / 100, note=str(request.iteration)))
+
+    archive, events = plane.run(
+        tmp_path, plane.settings(evaluations=6, lag=1), plane.Model(same), workers=plane.crew(1, 0, examined)
+    )
+    statuses = Counter(told.verdict.status for told in of(events, Told)[1:])
+    assert statuses == {"ok": 6, "duplicate": 4}
+    assert archive.totals().evaluations == 6
+    selections = len(of(events, Selected))
+    assert len(examined) == 1 + 6 + selections
+    assert "iteration 1" in next(told for told in of(events, Told) if told.verdict.status == "duplicate").verdict.feedback
+
+
+def test_a_free_proposer_draws_again_what_is_known(plane, tmp_path):
+    def narrow(request):
+        return plane.fenced(plane.program(0.5, 0.5 + (request.seed.integer % 12) / 100))
+
+    config = plane.settings(evaluations=10)
+    _, paid = plane.run(tmp_path / "paid", config, plane.Model(narrow))
+    _, free = plane.run(tmp_path / "free", config, plane.Model(narrow, free=True))
+    many, few = (
+        sum(told.verdict.status == "duplicate" for told in of(events, Told)) for events in (paid, free)
+    )
+    assert few < many
+    assert few <= 2
+
+
+def test_a_reply_that_does_not_apply_gets_one_repair_and_then_becomes_a_row(plane, tmp_path):
+    def stubborn(request):
+        if request.iteration == 1:
+            return "no program here" if request.attempt == 0 else plane.fenced(plane.program(0.5, 0.5))
+        return f"nothing, {request.iteration}.{request.attempt}" if request.iteration == 2 else plane.wander(request)
+
+    model = plane.Model(stubborn)
+    _, events = plane.run(tmp_path, plane.settings(evaluations=4), model)
+    told = {event.iteration: event for event in of(events, Told)}
+    assert told[1].verdict.status == "ok"
+    assert (told[2].verdict.status, told[2].source) == ("unapplied", "nothing, 2.1")
+    asked = [(request.iteration, request.attempt) for request in model.requests]
+    assert asked.count((1, 1)) == asked.count((2, 1)) == 1
+    assert (2, 2) not in asked
+    second = next(request for request in model.requests if (request.iteration, request.attempt) == (1, 1))
+    assert "no program here" in second.prompt.user
+    exchanges = [event for event in of(events, Proposed) if event.iteration == 2]
+    assert [bool(event.error) for event in exchanges] == [True, True]
+
+
+def test_a_call_that_failed_once_becomes_a_row_and_the_run_goes_on(plane, tmp_path):
+    def moody(request):
+        if request.iteration == 2:
+            raise ProposalFailed("five timeouts in a row")
+        if request.iteration == 3:
+            raise ProposalFailed("cut off", Reply(text="half a", model="double", usd=0.5))
+        return plane.wander(request)
+
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=5), plane.Model(moody))
+    told = {event.iteration: event for event in of(events, Told)}
+    assert told[2].verdict.status == told[3].verdict.status == "unapplied"
+    assert told[2].verdict.feedback == "five timeouts in a row"
+    assert told[2].source.strip()
+    assert archive.totals().evaluations == 5
+    assert archive.totals().usd == pytest.approx(1.0), "both cut-off answers were billed"
+
+
+def test_a_proposer_that_fails_for_good_ends_the_run_with_its_reason(plane, tmp_path):
+    def revoked(request):
+        if request.iteration == 4:
+            raise ProposerError("OPENAI_API_KEY was refused")
+        return plane.wander(request)
+
+    config = plane.settings(evaluations=20, lag=2)
+    with pytest.raises(ProposerError, match="OPENAI_API_KEY"):
+        plane.run(tmp_path, config, plane.Model(revoked))
+    archive = Archive.open(tmp_path)
+    *_, last = archive.events()
+    assert last.event == Ended(reason="a proposer failed: OPENAI_API_KEY was refused")
+    assert [entry.event.iteration for entry in archive.events(kinds=("told",))] == [0, 1, 2, 3]
+    resumed, _ = plane.run(tmp_path, config)
+    straight, _ = plane.run(tmp_path / "straight", config)
+    assert [line for line in plane.story(resumed) if line["kind"] == "told"] == [
+        line for line in plane.story(straight) if line["kind"] == "told"
+    ]
+
+
+def test_dollars_count_calls_in_flight(plane, tmp_path):
+    model = plane.Model(usd=1.0, estimated=1.0, delay=SHUFFLED, reaction=lambda request: plane.fenced(
+        plane.program(0.5, 0.5 + request.iteration / 100)
+    ))
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=50, usd=5.5), model)
+    assert len(model.requests) == 5
+    assert archive.totals().usd == 5
+    assert events[-1].reason.startswith("$5.5 are spent")
+
+
+def test_what_a_call_did_not_cost_is_free_for_others(plane, tmp_path):
+    model = plane.Model(usd=0.5, estimated=2.0, reaction=lambda request: plane.fenced(
+        plane.program(0.5, 0.5 + request.iteration / 100)
+    ))
+    plane.run(tmp_path, plane.settings(evaluations=50, usd=5.0), model)
+    assert len(model.requests) == 7, "seven cost 3.5, and an eighth might cost 2 more"
+    assert model.most_at_once <= 2
+
+
+def test_seconds_end_a_run_and_add_up_over_sessions(plane, tmp_path):
+    config = plane.settings(evaluations=100_000, seconds=0.4)
+    archive, events = plane.run(tmp_path, config, plane.Model(delay=SHUFFLED))
+    assert events[-1].reason == "0.4 seconds are over"
+    assert len(of(events, Told)) > 3
+    _, again = plane.run(tmp_path, config, plane.Model(delay=SHUFFLED))
+    assert [event.kind for event in again] == ["ended"]
+    _, more = plane.run(tmp_path, plane.settings(evaluations=100_000, seconds=0.8), plane.Model(delay=SHUFFLED))
+    assert len(of(more, Told)) > 3
+
+
+def test_a_run_whose_model_has_nothing_new_ends(plane, tmp_path):
+    model = plane.Model(lambda request: plane.fenced(plane.program(0.5, 0.5)))
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=50), model)
+    assert events[-1].reason == "no new program in 64 iterations"
+    assert archive.totals().evaluations == 1
+
+
+def test_a_stop_finishes_what_is_in_flight(plane, tmp_path):
+    workers = plane.crew()
+    config = plane.settings(evaluations=500, lag=4)
+    with plane.begin(tmp_path, config) as archive:
+        loop = plane.loop_of(archive, config, [plane.Model(delay=SHUFFLED)], workers)
+        events = []
+        for event in loop.events():
+            events.append(event)
+            if isinstance(event, Told) and event.iteration == 10:
+                loop.stop()
+        assert events[-1] == Ended(reason="stopped by the user")
+        assert not archive.unfinished()
+        assert len(of(events, Told)) == 11 + 4 or len(of(events, Told)) == 11 + 3
+    workers.close()
+
+
+def test_a_stop_waits_no_longer_than_its_grace(plane, tmp_path):
+    def endless(request):
+        if request.iteration > 2:
+            time.sleep(20)
+        return plane.wander(request)
+
+    workers = plane.crew()
+    config = plane.settings(evaluations=500, lag=4)
+    began = time.monotonic()
+    with plane.begin(tmp_path, config) as archive:
+        loop = plane.loop_of(archive, config, [plane.Model(endless)], workers, grace=0.2)
+        for event in loop.events():
+            if isinstance(event, Told) and event.iteration == 1:
+                loop.stop()
+        assert [asked.iteration for asked in archive.unfinished()]
+    workers.close()
+    assert time.monotonic() - began < 10
+
+
+def test_leaving_the_iteration_ends_the_run_in_order(plane, tmp_path):
+    workers = plane.crew()
+    config = plane.settings(evaluations=500)
+    with plane.begin(tmp_path, config) as archive:
+        events = plane.loop_of(archive, config, [plane.Model()], workers).events()
+        for event in events:
+            if isinstance(event, Told) and event.iteration == 3:
+                break
+        events.close()
+        *_, last = archive.events()
+        assert last.event == Ended(reason="stopped by the user")
+    workers.close()
+    resumed, _ = plane.run(tmp_path, plane.settings(evaluations=20))
+    assert resumed.totals().evaluations == 20
+
+
+def test_prompts_hold_nothing_of_the_select_split(plane, tmp_path):
+    _, events = plane.run(tmp_path, plane.settings(evaluations=40))
+    selected = [event for event in of(events, Selected) if event.verdict.valid]
+    assert selected and all("0.73519" in event.verdict.feedback for event in selected)
+    prompts = [event.system + event.user for event in of(events, Proposed)]
+    assert len(prompts) > 40
+    assert any("left" in prompt and "0.8" in prompt for prompt in prompts)
+    for prompt in prompts:
+        assert "0.735" not in prompt
+        assert "hidden" not in prompt
+
+
+def test_references_are_neither_parents_nor_donors_nor_gains(plane, tmp_path):
+    def boast(request):
+        best = request.iteration == 1
+        source = plane.program(0.35, 0.35) if best else plane.program(0.7, 0.5 + request.iteration / 100)
+        return plane.fenced(source + ("\nREFERENCE = True\n" if best else ""))
+
+    archive, events = plane.run(tmp_path, plane.settings(evaluations=25), plane.Model(boast))
+    told = {event.iteration: event for event in of(events, Told)}
+    best = plane.Candidate(told[1].source).id
+    assert told[1].verdict.valid
+    assert told[1].hypervolume_gain == 0
+    assert all(best not in (*asked.parents, *asked.donors) for asked in of(events, Asked))
+    assert archive.record(best).reference
+
+
+def test_what_fails_is_mended_when_nothing_is_valid(plane, tmp_path):
+    seed = plane.program(0.05, 0.05)
+    file = tmp_path / "bad.py"
+    file.write_text(seed)
+
+    def mend(request):
+        assert request.operation == "repair"
+        assert "below .1" in request.prompt.user
+        return plane.fenced(plane.program(0.01 * request.iteration, 0.02))
+
+    model = plane.Model(mend)
+    archive, events = plane.run(tmp_path / "run", plane.settings(seed=str(file), evaluations=9, lag=2), model)
+    assert archive.totals().valid == 0
+    assert {told.verdict.status for told in of(events, Told)} == {"wrong"}
