@@ -50,11 +50,11 @@ def append(index, keys):
 
 def score(query, index, cache):
     """Return the group's largest bound on each token's logit (without 1 / sqrt(d)), [H, n]."""
-    (lower, upper), covered = index["bounds"].to(query.dtype), int(index["covered"])
-    bound = query.clamp(min=0) @ upper.mT + query.clamp(max=0) @ lower.mT
-    newest = torch.arange(covered, cache.n, device=query.device).expand(len(query), -1)
-    exact = query @ cache.keys(newest).mT
-    return torch.cat([bound.repeat_interleave(PAGE, dim=-1)[..., :covered], exact], dim=-1).amax(dim=1)
+    stored = {"bounds": index["bounds"], "covered": index["covered"]}
+    newest = torch.arange(int(stored["covered"]), cache.n, device=query.device).expand(len(query), -1)
+    lower, upper = append(stored, cache.keys(newest))["bounds"].to(query.dtype)
+    bound = (query.clamp(min=0) @ upper.mT + query.clamp(max=0) @ lower.mT).amax(dim=1)
+    return bound.repeat_interleave(PAGE, dim=1)[:, : cache.n]
 
 
 def choose(scores, count):

@@ -24,17 +24,13 @@ def attention(step):
 
 
 def quest_scores(step, page, h):
-    """Bounds by loops over pages; a token that was never folded into a page is bounded by its own logit."""
-    covered = step.prompt + max(step.n - 1 - step.prompt, 0) // 64 * 64
+    """Bounds by loops over the pages of all visible tokens, whether build, append or nobody has seen them yet."""
     q, k = step.query[h].double().numpy(), step.keys[h].half().double().numpy()
     scores = []
     for i in range(step.n):
-        if i < covered:
-            members = k[i // page * page : min(i // page * page + page, covered)]
-            low, high = members.min(axis=0), members.max(axis=0)
-            scores.append(max(sum(max(a * x, a * y) for a, x, y in zip(row, low, high, strict=True)) for row in q))
-        else:
-            scores.append(max(float(row @ step.keys[h, i].double().numpy()) for row in q))
+        members = k[i // page * page : min(i // page * page + page, step.n)]
+        low, high = members.min(axis=0), members.max(axis=0)
+        scores.append(max(sum(max(a * x, a * y) for a, x, y in zip(row, low, high, strict=True)) for row in q))
     return scores
 
 
