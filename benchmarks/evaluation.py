@@ -1,0 +1,56 @@
+"""What one search-stage evaluation of each seed costs, through the real sandbox: wall and CPU seconds, both sides.
+
+python benchmarks/evaluation.py [SEED ...]
+
+The least of three runs each. Dense attention, which a process computes once for all candidates, is not counted.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy and torch load: one worker is one thread.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import sys
+import time
+
+from vevolve.evaluators.contract import load
+from vevolve.evaluators.examination import examine_workload
+from vevolve.sandbox import Sandbox
+from vevolve.types import Candidate, Seed
+
+ROUNDS = 3
+
+
+def main(names: list[str]) -> None:
+    problem = load("sparse_decode")
+    seed = Seed(b"evaluation benchmark")
+    tiny, search = (problem.workload(problem.stage(name), seed) for name in ("tiny", "search"))
+    print(
+        f"{'':20}{'tiny wall':>11}{'search wall':>13}{'trusted CPU':>13}{'candidate CPU':>15}{'processes':>11}{'KB':>8}"
+    )
+    with Sandbox(arrays="torch") as sandbox:
+        examine_workload(problem, sandbox.subject(Candidate(problem.seed("streaming_llm").read_text())), search)
+        for name in names or sorted(problem.seeds()):
+            candidate = Candidate(problem.seed(name).read_text())
+            small = min(examine_workload(problem, sandbox.subject(candidate), tiny).cost.wall_s for _ in range(ROUNDS))
+            rows = []
+            for _ in range(ROUNDS):
+                subject = sandbox.subject(candidate)
+                trusted = time.process_time()
+                verdict = examine_workload(problem, subject, search)
+                trusted = time.process_time() - trusted
+                if not verdict.valid:
+                    raise SystemExit(f"{name}: {verdict.status}: {verdict.feedback}")
+                rows.append((verdict.cost.wall_s, trusted, subject.cpu_s, subject.processes))
+            wall, trusted, untrusted, processes = min(rows)
+            size = len(verdict.model_dump_json()) / 1024
+            print(
+                f"{name:20}{small:11.3f}{wall:13.2f}{trusted:13.2f}{untrusted:15.2f}{processes:11}{size:8.1f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
