@@ -91,9 +91,10 @@ def _read_path(body: memoryview, at: int) -> tuple[str, int]:
 
 def _own(body: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     if not len(body):
-        if max(shape, default=0) > 1 << 31:
-            raise WireError("an empty array with a dimension that no memory could hold")
-        return np.empty(shape, dtype)
+        try:
+            return np.empty(shape, dtype)
+        except ValueError as error:
+            raise WireError("an empty array with dimensions that no memory could hold") from error
     array = np.frombuffer(body, dtype).reshape(shape).copy()
     if dtype.kind == "b" and array.size and array.view("u1").max() > 1:
         raise WireError("a bool that is neither 0 nor 1")

@@ -71,6 +71,7 @@ class SandboxedProcess:
             self._poll.register(self._log_handle, select.POLLIN)
             self._started = time.monotonic()
             self._child = warm.spawn(its.fileno(), its_log)
+            self._pid = self._child.pid
         except BaseException:
             self._release()
             raise
@@ -238,6 +239,7 @@ class SandboxedProcess:
                 if len(ready) == 1 and ready[0][0] != self._log_handle:
                     return
                 if not self._drain():
+                    # Readable and empty: the candidate closed its side.
                     self._poll.unregister(self._log_handle)
                 if len(ready) > 1:
                     return
@@ -246,18 +248,30 @@ class SandboxedProcess:
                 self._poll.modify(self._channel, select.POLLIN)
 
     def _drain(self) -> bool:
-        """Keep the end of what was printed. False when the candidate closed its side."""
+        """Keep the end of what was printed. False when there is no more now, or never will be."""
         try:
             text = os.read(self._log_handle, PIPE)
         except BlockingIOError:
-            return True
+            return False
         self._log += text
         del self._log[: -self._limits.log_bytes]
         return bool(text)
 
+    def _drain_all(self) -> None:
+        """What the pipe can hold, and no more of a program that never stops printing."""
+        for _ in range(PIPE // select.PIPE_BUF + 1):
+            if self._log_handle < 0 or not self._drain():
+                return
+
+    @property
+    def pid(self) -> int:
+        """Its process id, as this side sees it."""
+        return self._pid
+
     @property
     def log(self) -> str:
         """The end of what the candidate printed. Untrusted text."""
+        self._drain_all()
         return answers.plain(bytes(self._log), self._limits.log_bytes)
 
     # ------------------------------------------------------------------------------------------- life and death
@@ -322,8 +336,7 @@ class SandboxedProcess:
     def close(self) -> None:
         """Kill it and all that it started, and wait until it is gone."""
         self._reap()
-        if self._log_handle >= 0:
-            self._drain()
+        self._drain_all()
         self._release()
         if self._fault is None:
             self._fault = CandidateFault("crash", "the process has ended")

@@ -106,7 +106,7 @@ class Zygote:
             enter = lambda: layers.enter_root(plan["folders"], plan["files"], plan["links"])  # noqa: E731
             layers.attempt(noted, "mounts", enter, self.withheld)
             layers.attempt(noted, "processes", layers.try_pids, self.withheld)
-            layers.attempt(noted, "ipc", lambda: None, self.withheld)
+            layers.attempt(noted, "ipc", lambda: layers.unshare(layers.NEW_IPC), self.withheld)
         else:
             for name in ("network", "hostname", "mounts", "processes", "ipc"):
                 noted[name] = "absent: withheld" if name in self.withheld else "absent: no user namespace"
@@ -177,8 +177,12 @@ class Zygote:
 
     def _become_child(self, channel: int, log: int) -> NoReturn:
         """Never returns: whatever happens, this process must not serve."""
+        os.dup2(log, 2)
         try:
             noted = self._confine(channel, log)
+            # Those of the zygote believe that they write to a file, and keep what they hold back.
+            sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1, "utf-8", "replace", closefd=False)
+            sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, "utf-8", "replace", closefd=False)
             runtime = self.child.Runtime(3, self.plan["arrays"], layers.be_undumpable)
             runtime.send(self.child.wire.READY, [json.dumps(noted).encode()])
             runtime.run()
