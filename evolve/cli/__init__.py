@@ -22,7 +22,7 @@ DONE, FAILED, MISUSE, NOTHING_VALID = 0, 1, 2, 3
 app = typer.Typer(
     name="vevolve",
     help="Evolve programs with language models, and believe only what was verified.",
-    epilog="Exit codes: 0 done, 1 failed, 2 misuse, 3 the budget ended with nothing valid.",
+    epilog="Exit codes: 0 done, 1 failed, 2 misuse, 3 the budget ended with no valid new program.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(error: Exception, message: str) -> str:
     path = getattr(getattr(error, "ctx", None), "command_path", "vevolve")
-    return f"{message} See `{path} --help`."
+    return f"{message.rstrip('.')}. See `{path} --help`."
 
 
 def _complain(message: str, code: int) -> int:

@@ -17,8 +17,8 @@ HEAD = """\
 Written by `python -m vevolve.evolve.cli.document` from the help texts; a test keeps it up to date.
 
 Results go to the standard output, errors to the standard error as one line `error: ...`. Exit codes: 0 done, 1 failed
-(for `eval`, `check` and `doctor` also: the verdict is no), 2 misuse, 3 the budget ended with nothing valid. Every
-command that reads takes `--json`; candidates are named by any unique beginning of their id, runs by any unique part of
+(for `eval`, `check` and `doctor` also: the verdict is no), 2 misuse, 3 the budget ended with no valid new program.
+Every command that reads takes `--json`; candidates are named by any unique beginning of their id, runs by any unique part of
 their name or by their directory.
 """
 

@@ -1,0 +1,81 @@
+"""The documentation is tested: what it shows exists, and what it tells to type works."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import vevolve
+from vevolve.evolve.cli import app, document
+
+ROOT = Path(vevolve.__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/new-problem.md").read_text()
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def described(command, name: str = "vevolve") -> list:
+    """Every command that can be typed, with its full name."""
+    below = [
+        found for key, each in getattr(command, "commands", {}).items() for found in described(each, f"{name} {key}")
+    ]
+    return below or [(name, command)]
+
+
+COMMANDS = described(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_every_command_and_option_stands_in_the_page_of_the_command_line(name: str, command) -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert section, "run python -m vevolve.evolve.cli.document"
+    text = words(section[1])
+    assert words(command.help.partition("\n\n")[0]) in text
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            assert words(parameter.help) in text, "run python -m vevolve.evolve.cli.document"
+        for option in parameter.opts:
+            assert option.lstrip("-") in text or parameter.metavar in text
+
+
+def test_the_generated_page_has_a_section_for_every_command() -> None:
+    page = document.page()
+    assert all(f"\n## {name}\n" in page for name, _ in COMMANDS)
+    assert {"vevolve run", "vevolve traces record", "vevolve new problem", "vevolve check problem"} <= dict(
+        COMMANDS
+    ).keys()
+
+
+def test_the_code_shown_on_the_page_of_problems_is_the_code_that_ships() -> None:
+    shipped = (ROOT / "evaluators/circle_packing/problem.py").read_text()
+    blocks = re.findall(r"```python\n(    .*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 3
+    assert all(block in shipped for block in blocks)
+
+
+def test_the_commands_on_the_page_of_problems_work_in_this_order(tmp_path: Path) -> None:
+    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    typed = [line.removeprefix("$ vevolve ") for block in blocks for line in block.splitlines()]
+    assert len(typed) == 9
+    for line in typed:
+        done = subprocess.run(
+            [sys.executable, "-m", "vevolve.evolve.cli", *shlex.split(line)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+
+
+def test_the_ten_line_example_finds_better_packings(tmp_path: Path) -> None:
+    example = ROOT / "examples/ten_lines.py"
+    code = [line for line in example.read_text().splitlines() if line and not line.startswith('"""')]
+    assert len(code) <= 10
+    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1].split()[1]) >= 26 / 12 - 1e-9

@@ -1,0 +1,154 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from vevolve.archive import Archive
+from vevolve.archive.events import Told
+from vevolve.evaluators.circle_packing.problem import problem
+
+KEYS = {"id", "parents", "proposer", "status", "valid", "rank", "hypervolume_gain", "points"}
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]markup[/bold] \u202eback\x00 \x9b2J"
+
+
+def listed(vevolve, *arguments) -> list:
+    outcome = vevolve(*arguments, "--json")
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def test_ls_lists_every_candidate_with_the_promised_keys(vevolve, run: Path) -> None:
+    found = listed(vevolve, "ls")
+    assert len(found) >= 13
+    assert all(set(one) >= KEYS for one in found)
+    seed = found[0]
+    assert (seed["parents"], seed["status"], seed["valid"]) == ([], "ok", True)
+    assert seed["hypervolume_gain"] == pytest.approx(26 / 12)
+    assert {point["split"] for point in seed["points"]} == {"search", "select"}
+    assert {point["label"] for point in seed["points"]} == {"26 circles"}
+    assert all(point["sum_radii"] == pytest.approx(26 / 12) for point in seed["points"])
+
+
+def test_ls_filters_and_orders(vevolve, run: Path) -> None:
+    assert {one["status"] for one in listed(vevolve, "ls", "--status", "ok")} == {"ok"}
+    assert len(listed(vevolve, "ls", "--limit", "3")) == 3
+    gains = [one["hypervolume_gain"] for one in listed(vevolve, "ls", "--order", "gain")]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_ls_runs_lists_runs_and_says_what_is_wrong_with_a_damaged_one(vevolve, run: Path) -> None:
+    broken = run.parent / "broken"
+    broken.mkdir()
+    (broken / "archive.db").write_text("no database")
+    by_name = {Path(row["run"]).name: row for row in listed(vevolve, "ls", "--runs")}
+    assert by_name["finished"]["evaluations"] == 12
+    assert "damaged" in by_name["broken"]["error"]
+    assert "broken" in vevolve("ls", "--runs").out
+
+
+def test_front_lists_rank_1_only_and_shows_the_seed_beside_it(vevolve, run: Path) -> None:
+    found = listed(vevolve, "front", run)
+    assert found
+    assert {one["rank"] for one in found} == {1}
+    table = vevolve("front").out
+    assert "front of the select split" in table
+    assert found[0]["id"][:10] in table
+    assert listed(vevolve, "ls")[0]["id"][:10] in table
+
+
+def test_a_run_is_named_by_directory_name_part_of_it_or_not_at_all(vevolve, run: Path) -> None:
+    everything = listed(vevolve, "ls")
+    for name in (run, "finished", "finis", run / "archive.db"):
+        assert listed(vevolve, "ls", name) == everything
+
+
+def test_show_takes_a_prefix_and_gives_source_verdict_and_exchanges(vevolve, run: Path) -> None:
+    evolved = next(one for one in listed(vevolve, "ls") if one["parents"] and one["valid"])
+    shown = listed(vevolve, "show", evolved["id"][:8])
+    assert set(shown) >= KEYS | {"source", "verdict", "exchanges"}
+    assert shown["id"] == evolved["id"]
+    assert "def pack" in shown["source"]
+    assert shown["verdict"]["valid"] is True
+    assert shown["exchanges"][0]["proposer"] == "offline"
+    plain = vevolve("show", evolved["id"][:8], "--prompt").out
+    assert evolved["id"] in plain
+    assert "--- reply ---" in plain
+    assert "sum_radii change" in plain
+    assert "def pack" not in vevolve("show", evolved["id"][:8], "--no-code").out
+
+
+def test_diff_is_against_the_parent_or_any_other(vevolve, run: Path) -> None:
+    candidates = listed(vevolve, "ls")
+    seed, evolved = candidates[0], next(one for one in candidates if one["parents"] == [candidates[0]["id"]])
+    found = listed(vevolve, "diff", evolved["id"][:8])
+    assert (found["a"], found["b"]) == (evolved["id"], seed["id"])
+    assert found["diff"].splitlines()[0] == f"--- {seed['id'][:10]}"
+    assert any(line.startswith("+") and not line.startswith("+++") for line in found["diff"].splitlines())
+    assert found["diff"] in vevolve("diff", evolved["id"][:8]).out
+    assert "The programs are the same." in vevolve("diff", seed["id"], seed["id"][:6]).out
+
+
+def test_export_writes_a_program_that_says_where_it_comes_from_and_still_runs(vevolve, run: Path) -> None:
+    best = listed(vevolve, "front")[0]["id"]
+    out = Path("best.py")
+    outcome = vevolve("export", best[:8], "--out", out)
+    assert outcome.code == 0
+    assert best in out.read_text()
+    assert "outside" in out.read_text().partition("import")[0]
+    namespace: dict = {}
+    exec(out.read_text(), namespace)
+    assert namespace["pack"](26).shape == (26, 3)
+    again = vevolve("export", best[:8], "--out", out)
+    assert (again.code, "is there already" in again.err) == (2, True)
+    assert vevolve("export", best[:8], "--out", out, "--force").code == 0
+    assert best in vevolve("export", best[:8]).out
+
+
+def test_rm_asks_deletes_only_what_is_the_runs_own_and_leaves_the_rest(vevolve, run: Path, monkeypatch) -> None:
+    mine = run / "notes.txt"
+    mine.write_text("mine")
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
+    assert (vevolve("rm", "finished").code, (run / "archive.db").exists()) == (1, True)
+    outcome = vevolve("rm", "finished", "--yes")
+    assert (outcome.code, "1 files that are not its own" in outcome.out) == (0, True)
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
+
+
+def test_rm_removes_the_directory_of_a_run_with_nothing_else_in_it(vevolve, run: Path) -> None:
+    assert vevolve("rm", run, "--yes").code == 0
+    assert not run.exists()
+
+
+def test_rm_refuses_a_run_that_is_being_written(vevolve, run: Path) -> None:
+    with Archive.open(run, write=True):
+        outcome = vevolve("rm", run, "--yes")
+    assert (outcome.code, "being written by another process" in outcome.err) == (1, True)
+    assert (run / "archive.db").exists()
+
+
+@pytest.fixture
+def hostile(run: Path) -> str:
+    """The id of a candidate whose every text tries to reach the terminal."""
+    with Archive.open(run, write=True) as archive:
+        source = f"# {HOSTILE}\ndef pack(n):\n    return None\n"
+        parent = archive.records()[0].id
+        verdict = problem.invalid(HOSTILE, "crash")
+        archive.append(
+            Told(
+                iteration=99, source=source, parents=(parent,), operation="mutate", proposer=HOSTILE, idea=HOSTILE,
+                verdict=verdict,
+            )
+        )  # fmt: skip
+        return archive.records()[-1].id
+
+
+def test_text_of_models_and_candidates_reaches_the_terminal_as_text_alone(vevolve, hostile: str) -> None:
+    for arguments in (["ls"], ["show", hostile[:8], "--prompt"], ["diff", hostile[:8]], ["export", hostile[:8]]):
+        said = vevolve(*arguments).out
+        assert "red" in said
+        assert "[bold]markup[/bold]" in said
+        assert not set(said) & {"\x1b", "\x07", "\x00", "\x9b", "\u202e"}
+    for arguments in (["ls", "--json"], ["show", hostile[:8], "--json"]):
+        said = vevolve(*arguments).out
+        assert said.isascii()
+        assert "\x1b" not in said

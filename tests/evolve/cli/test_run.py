@@ -1,0 +1,233 @@
+import io
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vevolve.archive import Archive
+from vevolve.evolve import api
+from vevolve.evolve.cli import panel
+from vevolve.evolve.cli.run import _prices, _tell_cost
+from vevolve.evolve.config import Config
+from vevolve.evolve.proposers.contract import Reply
+from vevolve.evolve.proposers.offline import Offline
+from vevolve.evolve.scaffold import new_problem
+
+RUN = ["run", "circle_packing/grid", "--workers", "inline"]
+CLI = [sys.executable, "-m", "vevolve.evolve.cli"]
+
+
+def commands(text: str) -> list[list[str]]:
+    """What an output tells its reader to type, without the program's name."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("vevolve ")]
+
+
+def evaluations(directory: Path) -> int:
+    with Archive.open(directory) as archive:
+        return archive.totals().evaluations
+
+
+def test_a_run_prints_a_line_an_event_then_front_gains_and_commands_that_work(vevolve) -> None:
+    outcome = vevolve(*RUN, "-n", "6")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("run runs/")
+    assert "sandbox level L" in lines[0]
+    assert [line.split()[0] for line in lines if " by offline: " in line] == [f"#{i}" for i in range(1, 7)]
+    assert "ended: all 6 evaluations are done" in lines
+    assert "6 evaluations, " in outcome.out
+    assert "than the seed" in outcome.out
+    typed = commands(outcome.out)
+    assert typed[0][0] == "front"
+    assert typed[-1][:1] == ["resume"]
+    assert "anthropic:NAME" in typed[-1]
+    for command in typed[:-1]:
+        assert vevolve(*command, *(["--workers", "inline"] if command[0] == "resume" else [])).code == 0
+    (directory,) = Path("runs").iterdir()
+    assert evaluations(directory) == 12
+
+
+def test_with_json_every_line_is_an_event_and_the_last_a_summary(vevolve) -> None:
+    outcome = vevolve(*RUN, "-n", "3", "--json", "--directory", "mine")
+    events = [json.loads(line) for line in outcome.out.splitlines()]
+    kinds = [event["kind"] for event in events]
+    assert (kinds[0], kinds[-2:], kinds.count("told")) == ("started", ["ended", "summary"], 4)
+    summary = events[-1]
+    assert (summary["run"], summary["evaluations"], summary["split"]) == ("mine", 3, "select")
+    assert summary["front"]
+    assert summary["resume"] == "vevolve resume mine --evaluations 6"
+
+
+def test_resume_goes_on_to_the_total_and_does_nothing_when_it_is_reached(vevolve, run: Path) -> None:
+    assert vevolve("resume", run, "--evaluations", "15").code == 0
+    assert evaluations(run) == 15
+    assert vevolve("resume", run).code == 0
+    assert evaluations(run) == 15
+
+
+def test_a_budget_that_ends_with_nothing_valid_exits_with_3(vevolve, monkeypatch) -> None:
+    def useless(_: object, request) -> Reply:
+        return Reply(text=f"```python\ndef pack(n):\n    return {request.iteration}\n```\n", model="offline")
+
+    monkeypatch.setattr(Offline, "propose", useless)
+    outcome = vevolve(*RUN, "-n", "3")
+    assert outcome.code == 3
+    assert "3 evaluations, 0 valid (3 wrong)." in outcome.out
+    assert "No evolved program is 5% better than the seed yet" in outcome.out
+
+
+def test_a_failure_in_the_middle_keeps_what_was_told_and_says_how_to_go_on(vevolve, monkeypatch) -> None:
+    from vevolve.errors import ProposerError
+
+    def refused(_: object, request) -> Reply:
+        raise ProposerError("The key in SOME_KEY was refused; set another.")
+
+    monkeypatch.setattr(Offline, "propose", refused)
+    outcome = vevolve(*RUN, "-n", "3", "--directory", "mine")
+    assert outcome.code == 1
+    assert "go on with: vevolve resume mine" in outcome.err
+    assert outcome.err.splitlines()[-1] == "error: The key in SOME_KEY was refused; set another."
+    assert vevolve("front", "mine").code == 0
+
+
+def test_show_prompt_prints_the_first_prompt_and_writes_nothing(vevolve) -> None:
+    outcome = vevolve(*RUN, "--show-prompt")
+    assert outcome.code == 0
+    assert "pack(n)" in outcome.out
+    assert "2.167" in outcome.out
+    assert not Path("runs").exists()
+    assert set(json.loads(vevolve(*RUN, "--show-prompt", "--json").out)) == {"system", "user"}
+
+
+def test_settings_come_from_flags_then_environment_then_file(vevolve, monkeypatch) -> None:
+    Path("vevolve.toml").write_text('evaluations = 2\ndirectory = "from-file"\nworkers = "inline"\n')
+    monkeypatch.setenv("VEVOLVE_EVALUATIONS", "3")
+    assert vevolve("run", "circle_packing/grid").code == 0
+    assert evaluations(Path("from-file")) == 3
+    vevolve("run", "circle_packing/grid", "-n", "1", "--directory", "other")
+    assert evaluations(Path("other")) == 1
+
+
+def test_the_cost_of_a_priced_model_is_told_before_the_first_call(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
+    monkeypatch.chdir(tmp_path)
+    config = Config.load(
+        {
+            "seed": "circle_packing/grid",
+            "models": ("openai:some-model",),
+            "prices": _prices(["some-model=2,10"]),
+            "usd": 5.0,
+        },
+        environment={},
+    )
+    each = api.preview(config).usd_per_call
+    assert each
+    assert each > 0
+    _tell_cost(config, 200, ask=True)
+    said = capsys.readouterr().err
+    assert f"${each:.4f} a call of openai:some-model" in said
+    assert f"${each * 200:.2f} for 200 evaluations; the budget is $5" in said
+
+
+def test_the_offline_model_costs_nothing_and_says_nothing_of_it(capsys) -> None:
+    _tell_cost(Config(seed="circle_packing/grid"), 10, ask=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_live_panel_shows_budget_front_best_points_events_and_failures(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = api.evolve("circle_packing/grid", evaluations=8, workers="inline", usd=2.0)
+    shown = panel.Panel(run)
+    monkeypatch.setattr(panel, "REFRESH_S", 0.0)
+    for event in run:
+        shown.take(event)
+    page = io.StringIO()
+    Console(file=page, width=110, markup=False).print(shown.draw())
+    text = page.getvalue()
+    assert "8 of 8 evaluations" in text
+    assert "$0.0000 of $2.00" in text
+    assert "front of select: " in text
+    assert "hypervolume 2." in text
+    assert "26 circles" in text
+    assert "#8 " in text
+    failures = run.archive.totals().failures
+    assert all(f"{count} {status}" in text for status, count in failures.items())
+
+
+def test_the_panel_guesses_the_time_that_is_left(monkeypatch) -> None:
+    class Still:
+        config = Config(evaluations=30, seconds=4000.0)
+
+    shown = panel.Panel(Still())  # type: ignore[arg-type]
+    shown._first, shown.sight = 10, panel.Sight(evaluations=20, usd=0.25, unpriced=2)
+    monkeypatch.setattr(panel.time, "monotonic", lambda: shown.began + 3700)
+    assert shown.progress() == (
+        "20 of 30 evaluations; 1:01:40, about 1:01:40 to go; limit 1:06:40; $0.2500; 2 replies without a price"
+    )
+
+
+def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A run in a process of its own, once it has begun."""
+    process = subprocess.Popen(
+        [*CLI, "run", *arguments, "--workers", "inline", "--directory", "mine"],
+        cwd=directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("run mine")
+    return process
+
+
+def test_ctrl_c_finishes_prints_the_front_and_a_command_that_goes_on_to_the_total(vevolve, tmp_path: Path) -> None:
+    process = started(tmp_path, "circle_packing/grid", "-n", "400")
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("#4 "):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Finishing what is in flight" in err
+    assert "ended: stopped by the user" in out
+    assert "points on the front" in out
+    done = evaluations(tmp_path / "mine")
+    assert 4 <= done < 400
+    resume = next(command for command in commands(out) if command[0] == "resume")
+    assert resume == ["resume", "mine"]
+    assert vevolve(*resume, "--evaluations", str(done + 3)).code == 0
+    assert evaluations(tmp_path / "mine") == done + 3
+
+
+def test_a_second_ctrl_c_quits_at_once_with_the_way_back(tmp_path: Path) -> None:
+    folder = new_problem("slow", tmp_path)
+    seed = folder / "seeds/seed.py"
+    seed.write_text(
+        seed.read_text().replace("import numpy as np", "import time\n\nimport numpy as np\n\ntime.sleep(9)")
+    )
+    process = started(tmp_path, "seed", "--problem", str(folder), "-n", "400")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "Finishing" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "vevolve resume mine" in out
+    with Archive.open(tmp_path / "mine") as archive:
+        assert archive.records() == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["front", "nothing"]])
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    heavy = {"torch", "triton", "ray", "openai", "anthropic", "transformers", "scipy"}
+    heavy |= {"numpy", "rich.console"} if arguments != ["front", "nothing"] else set()
+    program = (
+        "import sys\nfrom vevolve.evolve.cli import main\n"
+        f"try: main({arguments!r})\nfinally: print('LOADED', sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "LOADED []" in done.stdout, done.stderr
