@@ -161,7 +161,7 @@ class Runtime:
             members = {name: self.method(number, place, name) for place, name in enumerate(methods)}
             shape = self.shapes[number, methods] = type("Service", (), members)
         service = shape()
-        service.__dict__.update(attributes)
+        vars(service).update(attributes)
         return service
 
     def method(self, service: int, method: int, name: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ faccessat2 open openat getdents getdents64 getcwd chdir readlink readlinkat ftru
 unlinkat rmdir rename renameat renameat2 umask fsync fdatasync pipe pipe2 poll ppoll select pselect6 eventfd2
 epoll_create1 epoll_ctl epoll_wait epoll_pwait close_range
 mmap munmap mprotect mremap madvise brk membarrier
-futex futex_waitv set_robust_list get_robust_list rseq set_tid_address sched_yield sched_getaffinity getcpu
+set_robust_list get_robust_list rseq set_tid_address sched_yield sched_getaffinity getcpu
 exit exit_group restart_syscall gettid getpid getppid getpgrp getpgid getsid getuid geteuid
 getgid getegid getgroups getresuid getresgid
 rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigtimedwait
@@ -34,6 +34,8 @@ ENOSYS = ("clone3",)
 CLONE_THREAD = 0x00010000
 PRCTL = (15, 16, 0x53564D41)
 """The name of a thread, read and written, and of a mapping."""
+FUTEX_PRIVATE, FUTEX_REALTIME, FUTEX_WAITS = 128, 256, (0, 9)
+"""A futex in a file that two processes map would wake one from the other. Joining a thread only waits on one."""
 SET_DUMPABLE = 4
 FCNTL = (0, 1, 2, 3, 4, 1030)
 """Duplicating descriptors and their flags; no locks, leases or pipe sizes."""
@@ -64,6 +66,9 @@ def program() -> bytes:
         rules.add_rule(seccomp.ERRNO(errno.ENOSYS), name)
     equal, thread = seccomp.EQ, seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, CLONE_THREAD)
     rules.add_rule(seccomp.ALLOW, "clone", thread)
+    rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, FUTEX_PRIVATE, FUTEX_PRIVATE))
+    for wait in FUTEX_WAITS:
+        rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, ~FUTEX_REALTIME & 0xFFFFFFFF, wait))
     rules.add_rule(seccomp.ALLOW, "prlimit64", seccomp.Arg(0, equal, 0))
     for name, place, values in (("prctl", 0, PRCTL), ("fcntl", 1, FCNTL), ("ioctl", 1, IOCTL)):
         for value in values:

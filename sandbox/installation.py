@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Installation:
         readable: files and folders whose contents may be read.
         listable: folders in which names may be looked up.
         import_from: folders of third-party packages, for `sys.path`.
-        packages: the third-party modules that may be imported.
+        hidden: the modules in those folders that may not be imported.
         world_readable: whether any user may read all of it, once inside.
         reachable: whether any user gets there by the machine's own folders.
     """
@@ -43,7 +44,7 @@ class Installation:
     readable: tuple[str, ...]
     listable: tuple[str, ...]
     import_from: tuple[str, ...]
-    packages: tuple[str, ...]
+    hidden: tuple[str, ...]
     world_readable: bool
     reachable: bool
 
@@ -73,6 +74,7 @@ def installation() -> Installation:
     links = {(str(path), str(path.resolve())) for path in visible if path.resolve() != path}
     # Some entries of a system's Python are links to elsewhere, such as /etc.
     linked = {path.resolve() for path in readable if path.is_symlink()}
+    shown = _modules(name for names in packages.values() for name in names)
     folders = _outermost({path.resolve() for path in visible} | {path for path in linked if path.is_dir()})
     stray = (path for path in linked if not any(path.is_relative_to(folder) for folder in folders))
     files = [*files, *(str(path) for path in sorted(stray))]
@@ -83,7 +85,7 @@ def installation() -> Installation:
         readable=(*map(str, readable), *(path for path in files if path != "/dev/null")),
         listable=tuple(map(str, [standard, *packages])),
         import_from=tuple(map(str, packages)),
-        packages=tuple({name.partition(".")[0] for names in packages.values() for name in names}),
+        hidden=tuple(_modules(entry.name for folder in packages for entry in folder.iterdir()) - shown),
         world_readable=all(_open_to_all(path) for path in [*readable, standard, *packages]),
         reachable=all(_open_to_all(parent) for path in [standard, *packages] for parent in path.resolve().parents),
     )
@@ -105,6 +107,10 @@ def _closure(names: tuple[str, ...]) -> list[importlib.metadata.Distribution]:
             if "extra ==" not in requirement and (match := re.match(r"[A-Za-z0-9._-]+", requirement)):
                 waiting.append(match.group())
     return list(found.values())
+
+
+def _modules(names: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def _has_libraries(folder: Path) -> bool:

@@ -13,6 +13,7 @@ The zygote loads this file by path, so it imports nothing of vevolve.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -124,6 +125,18 @@ def enter_root(folders: Sequence[str], files: Sequence[str], links: Sequence[tup
     _check(_libc.umount2(b"/.old", DETACH), "umount")
     Path("/.old").rmdir()
     _set_attributes("/", MS_READ_ONLY | MS_NOSUID, recursive=False)
+
+
+def hide_hostname() -> None:
+    """Be on a machine of another name."""
+    unshare(NEW_HOSTNAME)
+    _check(_libc.sethostname(b"sandbox", 7), "sethostname")
+
+
+def be_first_to_go() -> None:
+    """When memory runs out, let the kernel end this process and its children before any other."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def forbid_new_privileges() -> None:

@@ -427,7 +427,7 @@ def _widen(end: socket.socket) -> None:
 
 
 def _bytes_of(piece: Any) -> memoryview:
-    return memoryview(piece.reshape(-1).view("u1") if isinstance(piece, np.ndarray) else piece)
+    return piece.reshape(-1).view("u1").data if isinstance(piece, np.ndarray) else memoryview(piece)
 
 
 def _ended(watch: int, within_s: float) -> bool:

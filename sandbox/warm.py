@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,7 +73,6 @@ class Warm:
 
     def __init__(self, arrays: Literal["torch", "numpy"], limits: Limits, withhold: Collection[str]) -> None:
         self._lock = threading.Lock()
-        self.layers: dict[str, str] = {}
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, zygote.PACKET)
         self._port = ours
@@ -92,7 +91,7 @@ class Warm:
             )
             its.close()
             self._end = weakref.finalize(self, _end, self.process, ours)
-            hello = self._prepare(_plan(arrays, limits, withhold, self.layers))
+            hello = self._prepare(_plan(arrays, limits, withhold))
             said.seek(0)
             words = said.read().decode("utf-8", "replace").strip().splitlines()
         if hello is None:
@@ -101,13 +100,12 @@ class Warm:
         if "fatal" in hello:
             self.close()
             raise SandboxUnavailable(f"The sandbox cannot be closed: {hello['fatal']}.")
-        self.layers |= hello["layers"]
 
-    def _prepare(self, plan: str) -> dict[str, dict[str, str]] | None:
+    def _prepare(self, plan: str) -> dict[str, str] | None:
         self._port.settimeout(START_S)
         try:
             self._port.send(plan.encode())
-            hello: dict[str, dict[str, str]] | None = json.loads(self._port.recv(zygote.PACKET) or b"null")
+            hello: dict[str, str] | None = json.loads(self._port.recv(zygote.PACKET) or b"null")
         except OSError:
             return None
         return hello
@@ -140,7 +138,7 @@ class Warm:
         return End(status, user + system)
 
     @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self) -> Generator[None, None, None]:
         """One request at a time. A zygote that did not answer is ended, since its next answer would be an old one."""
         with self._lock:
             try:
@@ -155,17 +153,18 @@ class Warm:
         self._end()
 
 
-def _plan(arrays: str, limits: Limits, withhold: Collection[str], layers: dict[str, str]) -> str:
-    program = b""
+def _plan(arrays: str, limits: Limits, withhold: Collection[str]) -> str:
+    program, absent = b"", {}
     if "seccomp" not in withhold:
         try:
             program = filters.program()
         except OSError as error:
-            layers["seccomp"] = f"absent: {error.strerror}"
+            absent["seccomp"] = f"absent: {error.strerror}"
     return json.dumps(
         {
             **asdict(installation()),
             "arrays": arrays,
+            "absent": absent,
             "withhold": sorted(withhold),
             "seccomp": program.hex(),
             "memory_bytes": limits.memory_bytes,

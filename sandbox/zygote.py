@@ -54,15 +54,15 @@ elif __name__ == "__main__":
     landlock, layers = _load("landlock"), _load("layers")
 
 
-class Importable:
-    """Names that a candidate may import. Others are not found, rather than found and unreadable."""
+class Hidden:
+    """Finds none of the modules that a candidate may not read, so that an import fails as if they were not there."""
 
-    def __init__(self, packages: Iterable[str]) -> None:
-        self.names = {*sys.builtin_module_names, *sys.stdlib_module_names, *packages, "candidate"}
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """None: let the usual finders look."""
-        if name.partition(".")[0] not in self.names:
+        if name.partition(".")[0] in self.names:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
@@ -73,7 +73,7 @@ class Zygote:
         self.port = port
         self.plan = plan
         self.withheld: list[str] = plan["withhold"]
-        self.layers: dict[str, str] = {}
+        self.layers: dict[str, str] = dict(plan["absent"])
         self.program = bytes.fromhex(plan["seccomp"])
         self.parent = os.pidfd_open(os.getppid())
         self.rules = -1
@@ -90,7 +90,7 @@ class Zygote:
         privileged = layers.is_privileged()
         inside = not privileged and layers.attempt(noted, "user", layers.enter_user_namespace, self.withheld)
         sys.path.extend(plan["import_from"])
-        sys.meta_path.insert(0, Importable(plan["packages"]))
+        sys.meta_path.insert(0, Hidden(plan["hidden"]))
         _load("wire")
         self.child = _load("child")
         if plan["arrays"] == "torch":
@@ -98,11 +98,12 @@ class Zygote:
         gc.collect()
         gc.freeze()
         layers.fold_memory()
+        layers.be_first_to_go()
         self.memory = _address_space() + plan["memory_bytes"]
         switches = not inside and layers.may_switch_users(FIRST_USER, USERS)
         if inside or privileged:
             layers.attempt(noted, "network", lambda: layers.unshare(layers.NEW_NETWORK), self.withheld)
-            layers.attempt(noted, "hostname", lambda: layers.unshare(layers.NEW_HOSTNAME), self.withheld)
+            layers.attempt(noted, "hostname", layers.hide_hostname, self.withheld)
             enter = lambda: layers.enter_root(plan["folders"], plan["files"], plan["links"])  # noqa: E731
             layers.attempt(noted, "mounts", enter, self.withheld)
             layers.attempt(noted, "processes", layers.try_pids, self.withheld)
@@ -181,8 +182,8 @@ class Zygote:
         try:
             noted = self._confine(channel, log)
             # Those of the zygote believe that they write to a file, and keep what they hold back.
-            sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1, "utf-8", "replace", closefd=False)
-            sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, "utf-8", "replace", closefd=False)
+            sys.stdout = os.fdopen(1, "w", 1, "utf-8", "replace", closefd=False)
+            sys.stderr = os.fdopen(2, "w", 1, "utf-8", "replace", closefd=False)
             runtime = self.child.Runtime(3, self.plan["arrays"], layers.be_undumpable)
             runtime.send(self.child.wire.READY, [json.dumps(noted).encode()])
             runtime.run()
@@ -247,7 +248,7 @@ def main() -> None:
     except OSError as error:
         port.send(json.dumps({"fatal": str(error)}).encode())
         return
-    port.send(json.dumps({"layers": zygote.layers}).encode())
+    port.send(b"{}")
     zygote.serve()
 
 

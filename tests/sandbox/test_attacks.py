@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import textwrap
@@ -76,6 +77,7 @@ REFUSED = {  # what is done, and the errors that may refuse it
     "lock a shared file": ("import fcntl; fcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX)", {"EPERM"}),
     "lock a range of one": ("import fcntl; fcntl.lockf(os.open(os.__file__, 0), fcntl.LOCK_SH)", {"EPERM"}),
     "watch files": ("call('inotify_init1', 0)", {"EPERM"}),
+    "wake another by a file that both map": ("call('syscall', 202, ctypes.byref(ctypes.c_int(0)), 1, 1)", {"EPERM"}),
     "see the page cache": ("call('mincore', None, 0, None)", {"EPERM"}),
     "use rings": ("call('syscall', 425, 1, None)", {"EPERM"}),
     "use a new call": ("call('syscall', 900, 0)", {"EPERM", "ENOSYS"}),
@@ -123,6 +125,20 @@ def f():
         return type(error).__name__
 """
     assert ask(importing) == "ModuleNotFoundError"
+
+
+def test_it_has_an_identity_and_a_host_name_of_its_own(sandbox: Sandbox) -> None:
+    if sandbox.containment.level < "L2":
+        pytest.skip("no namespaces on this machine")
+    text = "import os\ndef f(): return [os.getuid(), os.getgid(), os.getpid(), os.uname().nodename]"
+    user, group, pid, host = sandbox.subject(Candidate(text)).call("f", returns=Json())
+    assert (pid, host) == (1, "sandbox") and not (os.geteuid() == 0 and 0 in (user, group))
+
+
+def test_modules_load_lazily_whatever_the_mode_of_the_folders_above_python(ask: Ask) -> None:
+    names = ["colorsys", "sqlite3", "decimal", "lzma", "numpy.polynomial", "numpy.fft", "scipy.special", "xml.dom"]
+    text = "import importlib\ndef f(names): return [importlib.import_module(name).__name__ for name in names]"
+    assert ask(text, names) == names
 
 
 def test_no_descriptor_but_its_own_is_open(ask: Ask) -> None:
