@@ -18,8 +18,8 @@ Written by `python -m vevolve.evolve.cli.document` from the help texts; a test k
 
 Results go to the standard output, errors to the standard error as one line `error: ...`. Exit codes: 0 done, 1 failed
 (for `eval`, `check` and `doctor` also: the verdict is no), 2 misuse, 3 the budget ended with no valid new program.
-Every command that reads takes `--json`; candidates are named by any unique beginning of their id, runs by any unique part of
-their name or by their directory.
+Every command that reads takes `--json`. Candidates are named by any unique beginning of their id, runs by any unique
+part of their name or by their directory.
 """
 
 

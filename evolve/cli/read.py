@@ -141,39 +141,30 @@ def export(
     id: Annotated[str, typer.Argument(help="A candidate's id, or a unique beginning of it.", metavar="ID")],
     run: RunOption = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file to write; by default the standard output.")
+        Path | None, typer.Option(metavar="FILE", help="A new .py or .md file; by default the standard output.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a candidate's program to a file.
 
-    A header says where it comes from, and that it runs outside the sandbox from then on.
+    A header says where it comes from, and that it runs outside the sandbox from then on. Parameters are written beside
+    it.
     """
-    from vevolve.errors import BadInput
+    from vevolve.archive.export import export as text_of
+    from vevolve.archive.export import write
     from vevolve.evolve.cli import render
 
     with open_run(run) as archive:
-        record = archive.record(id)
-        text = archive.export(record.id)
-    if out is None:
-        if as_json:
-            render.print_json({"id": record.id, "text": text})
-        else:
-            render.code(text)
-        return
-    if out.exists() and not force:
-        raise BadInput(f"{out} is there already; choose another file, or write over it with --force.")
-    try:
-        out.write_text(text, encoding="utf-8")
-        if record.params is not None:
-            out.with_suffix(".safetensors").write_bytes(record.params)
-    except OSError as error:
-        raise BadInput(f"Cannot write {out}: {error.strerror}.") from error
+        record, started = archive.record(id), archive.started
+    written = [] if out is None else write(record, started, out)
     if as_json:
-        render.print_json({"id": record.id, "file": str(out)})
+        text = text_of(record, started) if out is None else None
+        render.print_json({"id": record.id, "files": [str(path) for path in written], "text": text})
+    elif out is None:
+        render.code(text_of(record, started))
     else:
-        render.say(f"Wrote {out}. It runs outside the sandbox now: read it before you run it.")
+        names = " and ".join(map(str, written))
+        render.say(f"Wrote {names}. It runs outside the sandbox now: read it before you run it.")
 
 
 def rm(
