@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vevolve.archive.events import Told
+from vevolve.archive.fold import traits
 from vevolve.archive.reading import loss_of
 from vevolve.archive.standing import Standing
 from vevolve.evolve.proposers.contract import Operation
@@ -115,8 +116,8 @@ def points_of(verdict: Verdict, split: Split = "search", family: str = "") -> li
 
 
 def is_reference(candidate: Candidate) -> bool:
-    """Whether a program declares itself a line on the plots: never a parent, never a donor. It must parse."""
-    return candidate.constants.get("REFERENCE") is True
+    """Whether a program declares itself a line on the plots: never a parent, never a donor."""
+    return traits(candidate)[1]
 
 
 def choose(view: View, seed: Seed) -> Choice:

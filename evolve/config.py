@@ -130,14 +130,15 @@ class Config(Value):
 
 def to_toml(config: Config) -> str:
     """The settings as TOML, those that are not set left out."""
-    lines: list[str] = []
-    for key, value in config.model_dump(mode="json").items():
-        if isinstance(value, dict):
-            inside = ", ".join(f"{json.dumps(k, ensure_ascii=False)} = {json.dumps(v)}" for k, v in value.items())
-            lines.append(f"{key} = {{ {inside} }}" if inside else f"{key} = {{}}")
-        elif value is not None:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    return "\n".join(lines) + "\n"
+    fields = config.model_dump(mode="json", exclude_none=True)
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in fields.items())
+
+
+def _toml(value: Any) -> str:
+    """A value on one line. JSON's notation is TOML's, but for tables."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{json.dumps(key)} = {_toml(inner)}' for key, inner in value.items())} }}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _weighted(model: str) -> tuple[str, float]:

@@ -112,6 +112,7 @@ class Loop:
         self._drawer = Threads(1, "draw")
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._replies: SimpleQueue[Proposed] = SimpleQueue()
+        self._waiting: list[Event] = []
         self._news: deque[Event] = deque()
         # How it ends.
         self._stopped = False
@@ -242,7 +243,7 @@ class Loop:
             proposer=question.author,
         )
         if self._resumed.pop(number, None) != asked:
-            self._append(asked)
+            self._waiting.append(asked)
         free, through = is_free(question.proposer), max(0, number - self._lag)
 
         def known(tree: str) -> bool:
@@ -358,11 +359,17 @@ class Loop:
 
     # ---------------------------------------------------------------------------------------------- the mechanics
 
-    def _append(self, event: Event) -> None:
-        self._archive.append(event)
-        self._news.append(event)
+    def _append(self, *events: Event) -> None:
+        """Add events to the log together with those that waited for company: each append is flushed to the disk."""
+        self._waiting.extend(events)
+        if self._waiting:
+            self._archive.append(*self._waiting)
+            self._news.extend(self._waiting)
+            self._waiting.clear()
 
     def _publish(self) -> Iterator[Event]:
+        if self._inbox.empty():
+            self._append()
         while self._news:
             yield self._news.popleft()
 
@@ -391,12 +398,16 @@ class Loop:
                 raise
             self.stop()
             return
-        self._store_replies()
         arrived()
+        while not self._inbox.empty():
+            self._inbox.get()()
+        self._store_replies()
 
     def _store_replies(self) -> None:
-        while not self._replies.empty():
-            self._append(self._replies.get())
+        """What was paid for is on the disk before anything else happens."""
+        replies = [self._replies.get() for _ in range(self._replies.qsize())]
+        if replies:
+            self._append(*replies)
 
     def _over(self, moved: bool) -> bool:
         if self._deadline is not None and time.monotonic() >= self._deadline:

@@ -33,9 +33,10 @@ class Improvement:
     def __str__(self) -> str:
         """One sentence."""
         before, after = self.over[self.objective], self.point[self.objective]
+        place, there = self.point.label or "its point", self.over.label or "its point"
         return (
-            f"{self.candidate.id[:8]} at {self.point.label or 'its point'}: "
-            f"{self.objective} {before:.4g} -> {after:.4g} ({self.share:.0%} better) and worse in nothing than the seed at {self.over.label or 'its point'}"
+            f"{self.candidate.id[:8]} at {place}: {self.objective} {before:.4g} -> {after:.4g} "
+            f"({self.share:.0%} better) and worse in nothing than the seed at {there}"
         )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vevolve.archive.events import Proposed
+from vevolve.archive.fold import traits
 from vevolve.evolve.ask import Choice
 from vevolve.evolve.budget import Dollars
 from vevolve.evolve.edits import Edit, Unapplied, apply
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Proposer, Reply, Request
-from vevolve.types import Candidate, CandidateFault, Seed
+from vevolve.types import Candidate, Seed
 
 REDRAWS = 16
 """How often a free proposer is asked anew for a program that is not known yet."""
@@ -71,11 +72,8 @@ def is_free(proposer: Proposer) -> bool:
 
 
 def tree_hash(candidate: Candidate) -> str:
-    """The hash of the syntax tree, or of the text where there is none."""
-    try:
-        return candidate.tree_hash
-    except (CandidateFault, RecursionError, MemoryError, ValueError):
-        return candidate.id
+    """The hash of the syntax tree, or of the text where there is none. The archive finds it computed."""
+    return traits(candidate)[0] or candidate.id
 
 
 def propose(

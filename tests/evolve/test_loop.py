@@ -112,7 +112,9 @@ def test_a_duplicate_costs_no_examination_and_does_not_count(plane, tmp_path):
     assert archive.totals().evaluations == 6
     selections = len(of(events, Selected))
     assert len(examined) == 1 + 6 + selections
-    assert "iteration 1" in next(told for told in of(events, Told) if told.verdict.status == "duplicate").verdict.feedback
+    assert (
+        "iteration 1" in next(told for told in of(events, Told) if told.verdict.status == "duplicate").verdict.feedback
+    )
 
 
 def test_a_free_proposer_draws_again_what_is_known(plane, tmp_path):
@@ -122,9 +124,7 @@ def test_a_free_proposer_draws_again_what_is_known(plane, tmp_path):
     config = plane.settings(evaluations=10)
     _, paid = plane.run(tmp_path / "paid", config, plane.Model(narrow))
     _, free = plane.run(tmp_path / "free", config, plane.Model(narrow, free=True))
-    many, few = (
-        sum(told.verdict.status == "duplicate" for told in of(events, Told)) for events in (paid, free)
-    )
+    many, few = (sum(told.verdict.status == "duplicate" for told in of(events, Told)) for events in (paid, free))
     assert few < many
     assert few <= 2
 
@@ -187,9 +187,12 @@ def test_a_proposer_that_fails_for_good_ends_the_run_with_its_reason(plane, tmp_
 
 
 def test_dollars_count_calls_in_flight(plane, tmp_path):
-    model = plane.Model(usd=1.0, estimated=1.0, delay=SHUFFLED, reaction=lambda request: plane.fenced(
-        plane.program(0.5, 0.5 + request.iteration / 100)
-    ))
+    model = plane.Model(
+        usd=1.0,
+        estimated=1.0,
+        delay=SHUFFLED,
+        reaction=lambda request: plane.fenced(plane.program(0.5, 0.5 + request.iteration / 100)),
+    )
     archive, events = plane.run(tmp_path, plane.settings(evaluations=50, usd=5.5), model)
     assert len(model.requests) == 5
     assert archive.totals().usd == 5
@@ -197,9 +200,9 @@ def test_dollars_count_calls_in_flight(plane, tmp_path):
 
 
 def test_what_a_call_did_not_cost_is_free_for_others(plane, tmp_path):
-    model = plane.Model(usd=0.5, estimated=2.0, reaction=lambda request: plane.fenced(
-        plane.program(0.5, 0.5 + request.iteration / 100)
-    ))
+    model = plane.Model(
+        usd=0.5, estimated=2.0, reaction=lambda request: plane.fenced(plane.program(0.5, 0.5 + request.iteration / 100))
+    )
     plane.run(tmp_path, plane.settings(evaluations=50, usd=5.0), model)
     assert len(model.requests) == 7, "seven cost 3.5, and an eighth might cost 2 more"
     assert model.most_at_once <= 2
@@ -207,7 +210,7 @@ def test_what_a_call_did_not_cost_is_free_for_others(plane, tmp_path):
 
 def test_seconds_end_a_run_and_add_up_over_sessions(plane, tmp_path):
     config = plane.settings(evaluations=100_000, seconds=0.4)
-    archive, events = plane.run(tmp_path, config, plane.Model(delay=SHUFFLED))
+    _, events = plane.run(tmp_path, config, plane.Model(delay=SHUFFLED))
     assert events[-1].reason == "0.4 seconds are over"
     assert len(of(events, Told)) > 3
     _, again = plane.run(tmp_path, config, plane.Model(delay=SHUFFLED))

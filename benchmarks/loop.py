@@ -1,0 +1,154 @@
+"""What the loop itself costs: CPU per iteration, and whether the driver's memory grows.
+
+    python benchmarks/loop.py [ITERATIONS]
+
+The problem, the proposer and the worker do next to nothing, so what is left is the loop: choosing parents, the prompt,
+the threads, the archive with its flush to disk, and the ranks. Targets: at most 5 ms CPU per iteration, memory flat.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import vevolve
+from vevolve.archive import Archive
+from vevolve.archive.events import Event, Started, Told
+from vevolve.evaluators.contract import Function, Problem, Workload
+from vevolve.evolve.config import Config
+from vevolve.evolve.loop import Loop
+from vevolve.evolve.proposers.contract import Prompt, Reply, Request
+from vevolve.evolve.questions import Questions
+from vevolve.evolve.setup import Task, Weighted
+from vevolve.evolve.workers import Inline, Workers
+from vevolve.types import Candidate, Containment, Objective, Point, Seed, Subject, Verdict
+
+BLOCK = 500
+SOURCE = '"""A program of a usual length."""\n\n' + "\n\n".join(
+    f"def part_{n}(x, y):\n    total = x * {n} + y\n    for i in range(8):\n        total += i * x\n    return total"
+    for n in range(12)
+)
+
+
+class Null(Problem):
+    """Two numbers, both small."""
+
+    name = "null"
+    objectives = (
+        Objective("left", "min", worst=2.0, best=0.001, scale="log10"),
+        Objective("right", "min", worst=2.0, best=0.001, scale="log10"),
+    )
+    functions = (Function(name="part_0", arguments=("x", "y")),)
+
+    def examine(self, subject: Subject, workload: Workload) -> Verdict:
+        """Five points off the program's own constants."""
+        x, y = (float(subject.candidate.constants[name]) for name in ("X", "Y"))
+        split = workload.stage.split
+        points = [Point(label=str(n), split=split, left=x * 2**-n, right=y * 2 ** (n - 4)) for n in range(5)]
+        return self.verdict(*points, feedback="left and right")
+
+
+class Drift:
+    """A proposer that is done at once: the parent's numbers, a little better or worse."""
+
+    def __init__(self, free: bool) -> None:
+        self.name, self.free = "drift", free
+
+    def propose(self, request: Request) -> Reply:
+        """The whole program again, with other numbers."""
+        chance = random.Random(request.seed.integer)
+        constants = request.parents[0].constants
+        x, y = (min(1.0, max(0.01, constants[name] * chance.uniform(0.98, 1.021))) for name in ("X", "Y"))
+        return Reply(text=f"Idea: drift\n\n```python\n{program(x, y)}```\n", model=self.name)
+
+    def estimate(self, prompt: Prompt) -> float | None:
+        """Nothing."""
+        return 0.0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Nothing:
+    """A container without a process."""
+
+    containment = Containment(level="L1")
+
+    def subject(self, candidate: Candidate) -> Any:
+        """What the null problem reads."""
+        return SimpleNamespace(candidate=candidate)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def program(x: float, y: float) -> str:
+    """The program with two numbers."""
+    return f"X = {x!r}\nY = {y!r}\n\n\n{SOURCE}\n"
+
+
+def main(iterations: int) -> None:
+    """Both kinds of proposer, a block of iterations at a time."""
+    print(f"{'proposer':<10}{'iterations':>12}{'CPU ms each':>13}{'wall ms each':>14}{'memory MiB':>12}")
+    for free in (False, True):
+        for row in measured(free, iterations):
+            print(f"{'free' if free else 'hosted':<10}{row[0]:>12}{row[1]:>13.2f}{row[2]:>14.2f}{row[3]:>12.1f}")
+
+
+def measured(free: bool, iterations: int) -> list[tuple[int, float, float, float]]:
+    """Rows of (iterations so far, CPU ms and wall ms an iteration in this block, resident MiB)."""
+    problem, config = Null(), Config(evaluations=iterations)
+    seed = Candidate(program(1.0, 1.0))
+    task = Task(problem, "null", seed, "null", ())
+    rows: list[tuple[int, float, float, float]] = []
+    workers = Workers([Inline(problem, Nothing)])
+    with tempfile.TemporaryDirectory() as folder, Archive.create(Path(folder), started(problem, config)) as archive:
+        questions = Questions(task, [Weighted(Drift(free), 1.0)], "diff")
+        loop = Loop(archive, Seed.fresh(), seed, questions, workers, config)
+        cpu, wall = time.process_time(), time.perf_counter()
+        for event in loop.events():
+            if told_block(event):
+                gc.collect()
+                now = (time.process_time() - cpu, time.perf_counter() - wall)
+                rows.append((event.iteration, *(1e3 * spent / BLOCK for spent in now), resident()))
+                cpu, wall = time.process_time(), time.perf_counter()
+    workers.close()
+    return rows
+
+
+def told_block(event: Event) -> bool:
+    """Whether a block of iterations is complete."""
+    return isinstance(event, Told) and event.iteration > 0 and event.iteration % BLOCK == 0
+
+
+def started(problem: Problem, config: Config) -> Started:
+    """The first event of a run."""
+    return Started(
+        run="benchmark",
+        version=vevolve.__version__,
+        problem=problem.name,
+        problem_hash=problem.hash,
+        objectives=problem.objectives,
+        seed="null",
+        seed_commitment="",
+        config=config.model_dump(mode="json"),
+        containment=Nothing.containment,
+    )
+
+
+def resident() -> float:
+    """Resident memory of this process in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("the kernel tells no VmRSS")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)

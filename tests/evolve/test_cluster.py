@@ -1,0 +1,103 @@
+"""Ray actors as workers."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import types
+from pathlib import Path
+
+import pytest
+
+from vevolve.evolve import cluster
+from vevolve.evolve.workers import Job
+from vevolve.types import Candidate, Seed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_watched():
+    """A worker that tells of the process it lives in, and that can be made to die. It needs no globals."""
+    import importlib
+    import os
+    import sys
+    from pathlib import Path
+
+    from vevolve.evaluators.contract import Problem
+    from vevolve.evolve.workers import Inline
+    from vevolve.types import Containment, Point, Subject, Verdict
+
+    class Watch(Problem):
+        """Reports on its own process."""
+
+        def examine(self, subject: Subject, workload: object) -> Verdict:
+            words = subject.candidate.source.split()
+            if words[0] == "die_once" and not Path(words[1]).exists():
+                Path(words[1]).touch()
+                os._exit(1)
+            if words[0] == "raise":
+                raise ZeroDivisionError("the evaluator is wrong")
+            try:
+                kernels = importlib.import_module("kernels").__file__ or ""
+            except ImportError:
+                kernels = ""
+            report = {"pid": os.getpid(), "path": sys.path, "cwd": str(Path.cwd()), "kernels": kernels}
+            return Verdict(valid=True, points=(Point(label="x", one=1.0),), report=report)
+
+    Watch.name, Watch.objectives, Watch.functions, Watch.hash = "watch", (), (), "none"
+
+    class Plain:
+        containment = Containment(level="L1")
+
+        def subject(self, candidate: object) -> object:
+            return type("S", (), {"candidate": candidate})()
+
+        def close(self) -> None: ...
+
+    return Inline(Watch(), Plain)
+
+
+@pytest.mark.timeout(120)
+def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    recipe = marshal.dumps(make_watched.__code__)  # an actor cannot import this module
+    workers = cluster.open_hosts(2, lambda: types.FunctionType(marshal.loads(recipe), {})())
+    try:
+        assert workers.containment.level == "L1"
+        assert len(workers) == 2
+        reports = [workers.submit(Job(Candidate("look"), Seed.fresh())).result(60).report for _ in range(4)]
+        assert all(report["pid"] != os.getpid() for report in reports)
+        for report in reports:
+            assert str(ROOT) not in report["path"], "kernels/ must not be importable as `kernels`"
+            assert "" not in report["path"]
+            assert not report["kernels"].startswith(str(ROOT))
+            assert not report["cwd"].startswith(str(ROOT))
+        flag = tmp_path / "died"
+        assert workers.submit(Job(Candidate(f"die_once {flag}"), Seed.fresh())).result(60).valid
+        assert flag.exists()
+        with pytest.raises(ZeroDivisionError, match="the evaluator is wrong"):
+            workers.submit(Job(Candidate("raise"), Seed.fresh())).result(60)
+        assert _listeners() <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    finally:
+        workers.close()
+
+
+def _listeners() -> set[str]:
+    """The local addresses on which processes of Ray's sessions listen, in the kernel's notation."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                sockets[fields[9]] = fields[1].partition(":")[0]
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (process / "cmdline").read_bytes()
+            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        if b"raylet" in name or b"gcs_server" in name or name.startswith(b"ray::"):
+            found |= {sockets[link[8:-1]] for link in links if link.startswith("socket:[") and link[8:-1] in sockets}
+    assert found, "Ray listens somewhere"
+    return found
