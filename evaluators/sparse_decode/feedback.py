@@ -30,14 +30,14 @@ def describe(found: Sequence[Block], points: Sequence[Point], bounds: Sequence[B
         f"{documents} documents, layers {', '.join(map(str, layers))}. error: mean over (layer, KV head) of the 95th "
         "percentile of relative L2 error; mean: over all units; needle: error on retrieval steps.",
         *(_point_line(point, own) for point in points if not point.family),
+        *(_bound_line(bound) for bound in bounds),
+        *(_traffic_line(label, own) for label in dict.fromkeys((labels[0], middle, labels[-1]))),
+        f"Documents at {middle} (mean error, hardest first): {_document_line(chosen)}",
         f"Worst heads at {middle} (p95; share of true softmax mass chosen; estimated / true denominator):",
         *_head_lines(chosen),
-        f"Documents at {middle} (mean error, hardest first): {_document_line(chosen)}",
-        *(_traffic_line(label, own) for label in dict.fromkeys((labels[0], middle, labels[-1]))),
-        *(_bound_line(bound) for bound in bounds),
     ]
     text = "\n".join(lines)
-    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."
+    return text if len(text) <= MAX_LENGTH else text[: text.rindex("\n", 0, MAX_LENGTH)]
 
 
 def summarise(found: Sequence[Block], points: Sequence[Point]) -> str:
@@ -81,12 +81,12 @@ def _cause(error: float, covered: float, mass: float) -> str:
     if error < 0.01:
         return "fine"
     if covered >= LIGHT_MASS:
-        return "heavy tokens are chosen; what is left is in the light ones or in the weights of the sample"
+        return "heavy tokens are chosen; the light ones or the sample's weights are left"
     if mass < LIGHT_MASS:
         return "missed mass: neither chosen tokens nor sample or tail stand for it"
     if mass > 1 / LIGHT_MASS:
-        return "missed mass, overestimated: sample weights or tail log-weights are too large"
-    return "missed mass, stood for by sample or tail: its size is right, its values are noisy"
+        return "missed mass, overestimated by sample or tail"
+    return "missed mass; sample or tail stands for it, noisily"
 
 
 def _document_line(chosen: Sequence[Block]) -> str:
@@ -151,13 +151,13 @@ def _breakdown(chosen: Sequence[Block]) -> dict[str, Any]:
     return {
         "layers": [
             {
-                "model": model,
-                "layer": layer,
+                "model": key[0],
+                "layer": key[1],
                 "error": [_round(value) for value in errors],
-                "error_mean": [_round(value) for value in means[model, layer]],
-                "covered": [_round(value) for value in covered[model, layer]],
+                "error_mean": [_round(value) for value in means[key]],
+                "covered": [_round(value) for value in covered[key]],
             }
-            for (model, layer), errors in head_percentiles(chosen).items()
+            for key, errors in head_percentiles(chosen).items()
         ],
         "documents": [
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from vevolve.evaluators.sparse_decode.workload import Case, Operating
 from vevolve.evaluators.statistics import hoeffding_bentkus_upper
 from vevolve.types import Bound, Point, Split
 
+Head: TypeAlias = tuple[str, int, int]
+"""What heads are told apart by: model, layer, and KV heads of that layer."""
 PERCENTILE = 95
 LONG = (32_768, 131_072)
 """Contexts that traffic is projected to."""
@@ -77,7 +80,7 @@ def _block(case: Case, layer: int, point: Operating, steps: list[Outcome]) -> Bl
 # --------------------------------------------------------------------------------------------------------- errors
 
 
-def head_percentiles(chosen: Iterable[Block]) -> dict[tuple[str, int], NDArray[np.float64]]:
+def head_percentiles(chosen: Iterable[Block]) -> dict[Head, NDArray[np.float64]]:
     """The 95th percentile of the error of each KV head, [H], by model and layer.
 
     The units of one head are all (document, step, query head).
@@ -87,20 +90,20 @@ def head_percentiles(chosen: Iterable[Block]) -> dict[tuple[str, int], NDArray[n
 
 def head_means(
     chosen: Iterable[Block], figure: Callable[[Block], NDArray[np.float64]]
-) -> dict[tuple[str, int], NDArray[np.float64]]:
+) -> dict[Head, NDArray[np.float64]]:
     """The mean of a figure [S, H, G] over the units of each KV head, [H], by model and layer."""
     return {key: figures.mean(axis=0) for key, figures in _by_head(chosen, figure)}
 
 
 def _by_head(
     chosen: Iterable[Block], figure: Callable[[Block], NDArray[np.float64]]
-) -> Iterable[tuple[tuple[str, int], NDArray[np.float64]]]:
+) -> Iterable[tuple[Head, NDArray[np.float64]]]:
     """A figure of each layer as [units, H]."""
-    layers: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
+    layers: dict[Head, list[NDArray[np.float64]]] = {}
     for block in chosen:
         array = figure(block)
         units = array.transpose(0, 2, 1).reshape(-1, array.shape[1])
-        layers.setdefault((block.case.document.model, block.layer), []).append(units)
+        layers.setdefault((block.case.document.model, block.layer, array.shape[1]), []).append(units)
     return [(key, np.concatenate(units)) for key, units in layers.items()]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vevolve.errors import BadInput
-from vevolve.evaluators.sparse_decode import traces
+from vevolve.evaluators.sparse_decode import synthetic, traces
 from vevolve.evaluators.sparse_decode.traces import Document, Layer
 from vevolve.types import Candidate, Seed, Settings, Split
 
@@ -92,8 +92,6 @@ def shipped_cases(split: Split) -> tuple[Case, ...]:
 @functools.lru_cache(maxsize=2)
 def family_cases() -> tuple[Case, ...]:
     """The documents of both synthetic families, drawn once per process from the declared seed."""
-    from vevolve.evaluators.sparse_decode import synthetic
-
     return tuple(
         Case(document, family)
         for family in FAMILIES

@@ -11,6 +11,7 @@ from vevolve.evaluators.sparse_decode.problem import problem
 from vevolve.evaluators.sparse_decode.traces import Document, Layer
 from vevolve.evaluators.sparse_decode.workload import Case
 from vevolve.evaluators.testing import PlainSubject
+from vevolve.sandbox import Sandbox
 from vevolve.types import Candidate, Seed
 
 
@@ -21,6 +22,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """One real sandbox for all tests here."""
+    with Sandbox(arrays="torch") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,9 @@ from vevolve.evaluators.examination import examine_workload
 from vevolve.evaluators.sparse_decode.problem import problem
 from vevolve.evaluators.sparse_decode.workload import Case
 from vevolve.evaluators.testing import hypervolume
-from vevolve.sandbox import Sandbox
 from vevolve.types import Candidate, Seed
 
 CHEATS = problem.cheats()
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    with Sandbox(arrays="torch") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vevolve.errors import BadInput
-from vevolve.evaluators.examination import check_interface, examine
+from vevolve.evaluators.contract import Workload
+from vevolve.evaluators.examination import check_interface, examine, examine_workload
 from vevolve.evaluators.sparse_decode import problem as module
 from vevolve.evaluators.sparse_decode import traces, workload
 from vevolve.evaluators.sparse_decode.attention import reference
@@ -159,7 +160,7 @@ def test_feedback_names_worst_heads_documents_traffic_and_violations(make_docume
 
 
 def test_feedback_stays_short_with_many_layers_and_documents(make_document, examine):
-    documents = [make_document(seed, layers=tuple(range(8)), tokens=200) for seed in range(6)]
+    documents = [make_document(seed, layers=tuple(range(8)), tokens=120, steps=1) for seed in range(5)]
     assert len(examine(TOP, *documents).feedback) < 2500
 
 
@@ -228,9 +229,6 @@ def test_promotion_asks_for_the_select_split_and_both_families(splits):
 
 
 def examine_alone(own):
-    from vevolve.evaluators.contract import Workload
-    from vevolve.evaluators.examination import examine_workload
-
     stage = problem.stage("select")
     return examine_workload(problem, PlainSubject(Candidate(TOP), "torch"), Workload(stage, Seed(b"other"), own))
 
@@ -274,3 +272,19 @@ def test_the_task_names_every_function_argument_and_budget():
             assert argument in statement
     for number in (*map(str, workload.BUDGETS), "64 pseudo-tokens", "32-byte", "VERIFIED", "8 dependent"):
         assert number in statement
+
+
+def test_on_the_shipped_traces_an_oracle_beats_a_window_at_every_budget():
+    stage = problem.stage("search")
+    workload = problem.workload(stage, Seed(b"shipped"))
+    assert {case.document.kind for case in workload.cases} == {"prose", "code", "needle"}
+    window, oracle = (
+        examine_workload(problem, PlainSubject(Candidate(problem.seed(name).read_text()), "torch"), workload)
+        for name in ("streaming_llm", "oracle_topk")
+    )
+    assert window.valid
+    assert oracle.valid
+    for cheap, exact in zip(window.points, oracle.points, strict=True):
+        assert exact["error"] < cheap["error"]
+        assert exact["error_needle"] < cheap["error_needle"]
+        assert exact["traffic"] > 0.5 > cheap["traffic"]

@@ -132,8 +132,8 @@ def select(query, index, cache, budget):
 
 
 def test_append_folds_every_64_generated_tokens_into_the_index(make_document, examine):
-    document = make_document(tokens=20 + 140, steps=140, dim=4)
-    verdict = examine("REFERENCE = True\nSTART = 20\n" + APPENDING, document)
+    document = make_document(tokens=20 + 130, steps=130, dim=4)
+    verdict = examine("REFERENCE = True\nSTART = 20\n" + APPENDING, document, stage="tiny")
     assert verdict.valid, verdict.feedback
     assert verdict.points[0]["error"] < 1e-6
 
@@ -151,7 +151,7 @@ def select(query, index, cache, budget):
     ids = torch.arange(max(cache.n - 8, 0), cache.n).expand(len(query), -1)
     return ids, torch.ones(ids.shape)
 """
-    verdict = examine(source, document)
+    verdict = examine(source, document, stage="tiny")
     assert verdict.valid, verdict.feedback
 
 
@@ -331,7 +331,7 @@ def test_parameters_above_8_mib_are_refused():
 def test_an_index_with_an_empty_or_scalar_tensor_is_refused(tensor, make_document, examine):
     verdict = examine(WINDOW + f"def build(keys):\n    return {{'a': {tensor}}}\n", make_document())
     assert (verdict.valid, verdict.status) == (False, "wrong")
-    assert "empty or a scalar" in verdict.feedback
+    assert "empty" in verdict.feedback or "a scalar" in verdict.feedback
 
 
 def test_an_index_of_65_tensors_is_refused(make_document, examine):
