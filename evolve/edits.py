@@ -6,10 +6,11 @@ is written for the model that gets one chance to mend its reply.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from dataclasses import dataclass
+
+from vevolve.types import parse_program
 
 MAX_REPLY = 1 << 20
 """Characters of a reply that is read at all."""
@@ -310,7 +311,7 @@ def _body(lines: list[str], indent: str) -> str:
 
 def _is_python(text: str) -> bool:
     try:
-        ast.parse(text)
+        parse_program(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return bool(text.strip())
