@@ -84,8 +84,10 @@ def counts_for(query, cache, heavy, probe, budget):
     epsilon, delta = budget.epsilon, torch.tensor(budget.delta, device=query.device)
 
     def size(terms, epsilon, delta):  # terms [H, G, m, c]: what is summed, over the tokens read
-        total = terms[:, :, :sure].sum(dim=2) + (cache.n - sure) * terms[:, :, sure:].mean(dim=2)
-        spread = terms[:, :, sure:].var(dim=2).sum(dim=-1).sqrt()
+        mean = terms[:, :, sure:].mean(dim=2, keepdim=True)
+        total = terms[:, :, :sure].sum(dim=2) + (cache.n - sure) * mean[:, :, 0]
+        squares = (terms[:, :, sure:] - mean).square().sum(dim=(2, 3))
+        spread = (squares / (probe.shape[1] - 1)).sqrt()
         return sample_size(spread[..., None], epsilon * total.norm(dim=-1)[..., None], delta, rest)
 
     if MODE == "denominator":
