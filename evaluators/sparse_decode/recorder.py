@@ -135,15 +135,15 @@ def _attend(model: Model, ids: Sequence[int], layers: Sequence[int]) -> dict[int
     usual = attentions()["sdpa"]
 
     def attention(module: Any, query: Any, key: Any, value: Any, mask: Any, **named: Any) -> Any:
+        odd = [word for word in ("softcap", "s_aux", "position_bias") if named.get(word) is not None]
+        window = named.get("sliding_window") if module.layer_idx in layers else None
+        if odd or (window is not None and window < len(ids)):
+            what = ", ".join(odd) or f"a sliding window of {window} tokens: choose other layers, or fewer tokens"
+            raise BadInput(
+                f"Layer {module.layer_idx} of {model.name} does not attend by plain softmax over all {len(ids)} "
+                f"tokens, which is all that a trace can hold; it has {what}."
+            )
         if module.layer_idx in layers:
-            window = named.get("sliding_window")
-            odd = [word for word in ("softcap", "s_aux", "position_bias") if named.get(word) is not None]
-            if odd or (window is not None and window < len(ids)):
-                what = ", ".join(odd) or f"a sliding window of {window} tokens"
-                raise BadInput(
-                    f"Layer {module.layer_idx} of {model.name} does not attend by plain softmax over all {len(ids)} "
-                    f"tokens (it has {what}). Choose other layers."
-                )
             # A trace's logits are q.k / sqrt(d): models with another factor have the rest of it moved into q.
             factor = (named.get("scaling") or query.shape[-1] ** -0.5) * query.shape[-1] ** 0.5
             caught[module.layer_idx] = (query[0] * factor, key[0], value[0])
@@ -186,6 +186,10 @@ def _floats(tensor: torch.Tensor) -> Floats:
 def _check(model: Model, source: str, count: int, layers: Sequence[int], steps: int, queries: int) -> None:
     if not 1 <= steps <= queries:
         raise BadInput(f"Expected 1 <= steps <= queries; found {steps} steps and {queries} queries.")
+    if wrong := [layer for layer in layers if not 0 <= layer < model.depth]:
+        raise BadInput(f"{model.name} has layers 0 to {model.depth - 1}; asked for {', '.join(map(str, wrong))}.")
+    if not layers:
+        raise BadInput("Expected at least one layer to record; found none.")
     if count <= steps or count < queries:
         least = max(steps + 1, queries)
         raise BadInput(
@@ -193,10 +197,6 @@ def _check(model: Model, source: str, count: int, layers: Sequence[int], steps: 
         )
     if count > model.longest:
         raise BadInput(f"{source}: {model.name} reads at most {model.longest} tokens; found {count}. Set a limit.")
-    if wrong := [layer for layer in layers if not 0 <= layer < model.depth]:
-        raise BadInput(f"{model.name} has layers 0 to {model.depth - 1}; asked for {', '.join(map(str, wrong))}.")
-    if not layers:
-        raise BadInput("Expected at least one layer to record; found none.")
 
 
 def _rope_base(network: Any) -> float | None:

@@ -78,7 +78,7 @@ FAMILIES = tuple(_FAMILIES)
 _QUERY_GAIN, _KEY_GAIN = 1.6, 1.2
 # By role: weights on recency and content, and the range that the sink's mass is drawn from.
 _RECENCY = np.array([20.0, 8.0, 3.0])
-_CONTENT = np.array([3.0, 12.0, 30.0])
+_CONTENT = np.array([3.0, 12.0, 36.0])
 _SINK = np.array([[0.5, 0.9], [0.25, 0.6], [0.05, 0.25]])
 
 

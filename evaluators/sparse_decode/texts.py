@@ -246,7 +246,10 @@ def _source(module: str) -> str:
 
 @functools.cache
 def _docstrings(module: str) -> str:
-    """All docstrings of a module of two lines or more, in order."""
+    """All docstrings of a module of two lines or more, in order; "" where they cannot be long enough."""
+    quoted = re.findall(r"(\"{3}|'{3})(.*?)\1", _source(module), re.DOTALL)
+    if sum(len(text) for _, text in quoted) < _LEAST:
+        return ""
     nodes = ast.walk(ast.parse(_source(module)))
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = [ast.get_docstring(node, clean=False) for node in nodes if isinstance(node, kinds)]
