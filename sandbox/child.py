@@ -128,7 +128,7 @@ class Runtime:
         if kind is tuple:
             tag = tree[0]
             if tag == "array":
-                return self.array(body, at + tree[3], tree[1], tree[2])
+                return self.array(body, at + tree[1], tree[2], tree[3])
             if tag == "tuple":
                 return tuple([self.value(item, body, at) for item in tree[1]])
             if tag == "settings":

@@ -144,7 +144,7 @@ class Warm:
             try:
                 self._port.settimeout(ANSWER_S)
                 yield
-            except OSError:
+            except BaseException:
                 self.close()
                 raise
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,38 +92,3 @@ def read_descriptor(body: memoryview, at: int, max_dims: int) -> tuple[int, tupl
     if size > len(body) - start:
         raise WireError("an array is longer than the frame that holds it")
     return code, shape, size, start
-
-
-def tree_of(value: Any, buffers: list[np.ndarray[Any, Any]], at: list[int]) -> Any:
-    """An argument as a tree that `marshal` carries; arrays go to `buffers`, at offsets that `at[0]` counts up.
-
-    Lists and dicts stand for themselves; everything else that is not a scalar is a tuple that opens with its tag.
-    """
-    if value is None or type(value) in (int, float, str, bool):
-        return value
-    if isinstance(value, np.ndarray):
-        # ascontiguousarray would turn a scalar array into one of a single element.
-        array = value if value.flags.c_contiguous else np.ascontiguousarray(value)
-        start = at[0]
-        at[0] = start + (array.nbytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        buffers.append(array)
-        return ("array", CODES[array.dtype], array.shape, start)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list):
-        return [tree_of(item, buffers, at) for item in value]
-    if isinstance(value, tuple):
-        return ("tuple", [tree_of(item, buffers, at) for item in value])
-    if isinstance(value, dict):
-        return {key: tree_of(item, buffers, at) for key, item in value.items()}
-    raise TypeError(f"an argument of type {type(value).__name__} cannot cross the sandbox")
-
-
-def padded(buffers: Sequence[np.ndarray[Any, Any]]) -> list[Any]:
-    """The arrays' bytes, each followed by what brings the next one to its offset."""
-    pieces: list[Any] = []
-    for array in buffers:
-        pieces.append(array)
-        if rest := -array.nbytes % ALIGNMENT:
-            pieces.append(bytes(rest))
-    return pieces

@@ -222,15 +222,22 @@ def test_a_fault_of_a_handler_ends_the_call_and_the_process(sandbox: Sandbox) ->
                 process.call("f", serve={"cache": Service({}, keys=refuse)}, returns=Json())
 
 
-def test_a_bug_of_a_handler_is_not_blamed_on_the_candidate(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("error", [LookupError, TimeoutError, BrokenPipeError, EOFError, TypeError, MemoryError])
+def test_a_bug_of_a_handler_is_not_blamed_on_the_candidate(error: type[Exception], sandbox: Sandbox) -> None:
     def broken() -> np.ndarray[Any, Any]:
-        raise LookupError("ours")
+        raise error("ours")
 
     with (
         sandbox.subject(Candidate("def f(cache): cache.keys()")).fresh() as process,
-        pytest.raises(LookupError, match="ours"),
+        pytest.raises(error, match="ours"),
     ):
         process.call("f", serve={"cache": Service({}, keys=broken)}, returns=Json())
+
+
+def test_a_read_with_too_many_arguments_is_the_candidates_fault(fault: Fault) -> None:
+    service = Service({}, keys=lambda ids: np.zeros(1))
+    found = fault("def f(cache): cache.keys([1], [2])", serve={"cache": service})
+    assert (found.status, found.feedback) == ("crash", "`cache.keys` does not take 2 arguments")
 
 
 @pytest.mark.parametrize("argument", ["'x' * 65", "[0.5]", "{}", "[2.0]"])

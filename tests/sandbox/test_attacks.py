@@ -174,11 +174,14 @@ def test_the_total_deadline_caps_every_call() -> None:
     from vevolve.sandbox import Limits
 
     slow = Candidate("import time\ndef f(): time.sleep(.2); return 1")
-    with Sandbox(arrays="numpy", limits=Limits(total_s=0.6)) as sandbox, sandbox.subject(slow).fresh() as process:
-        with pytest.raises(CandidateFault) as caught:
-            for _ in range(50):
-                process.call("f", returns=Json(), timeout=60)
-        assert caught.value.status == "timeout"
+    with (
+        Sandbox(arrays="numpy", limits=Limits(total_s=0.6)) as sandbox,
+        sandbox.subject(slow).fresh() as process,
+        pytest.raises(CandidateFault) as caught,
+    ):
+        for _ in range(50):
+            process.call("f", returns=Json(), timeout=60)
+    assert caught.value.status == "timeout" and "had run 0.6 s" in caught.value.feedback
 
 
 def test_ignoring_every_signal_does_not_help(fault: Fault) -> None:

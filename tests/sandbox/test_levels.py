@@ -14,7 +14,7 @@ import pytest
 import vevolve
 from vevolve.errors import SandboxUnavailable
 from vevolve.sandbox import Sandbox, canary, probe
-from vevolve.sandbox.process import inspect
+from vevolve.sandbox.inspection import inspect
 from vevolve.types import Array, Candidate, Json
 
 SOURCE = str(Path(vevolve.__file__).parent.parent)

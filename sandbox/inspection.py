@@ -1,0 +1,44 @@
+"""A look at a child from outside, in /proc, before the candidate's text is handed to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from vevolve.errors import SandboxUnavailable
+
+
+def inspect(pid: int, layers: Mapping[str, str]) -> None:
+    """See that the layers hold which a child says it put on.
+
+    Raises:
+        SandboxUnavailable: one does not.
+    """
+    folder = Path(f"/proc/{pid}")
+    lines = (folder / "status").read_text().splitlines()
+    status = {name: words for name, _, words in (line.partition(":") for line in lines)}
+    wrong: list[str] = []
+    if layers.get("capabilities") == "active" and (int(status["CapEff"], 16) or int(status["CapPrm"], 16)):
+        wrong.append("capabilities")
+    if layers.get("no_new_privileges") == "active" and status["NoNewPrivs"].strip() != "1":
+        wrong.append("no_new_privileges")
+    if layers.get("seccomp") == "active" and status["Seccomp"].strip() != "2":
+        wrong.append("seccomp")
+    # The pid in each namespace: at least ours and its own, in which it is the first.
+    if layers.get("processes") == "active" and status["NSpid"].split()[1:] != ["1"]:
+        wrong.append("processes")
+    if layers.get("user") == "active":
+        own = str(os.geteuid()) in status["Uid"].split()
+        if own and (os.geteuid() == 0 or _shares(folder, "user")):
+            wrong.append("user")
+    for name, kind in (("network", "net"), ("mounts", "mnt"), ("ipc", "ipc"), ("hostname", "uts")):
+        if layers.get(name) == "active" and _shares(folder, kind):
+            wrong.append(name)
+    if wrong:
+        raise SandboxUnavailable(f"A sandboxed process is not closed, seen from outside: {', '.join(wrong)}.")
+
+
+def _shares(folder: Path, kind: str) -> bool:
+    """Whether it is in our namespace of that kind."""
+    return (folder / "ns" / kind).readlink() == Path(f"/proc/self/ns/{kind}").readlink()
