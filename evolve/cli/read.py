@@ -190,7 +190,7 @@ def rm(
     left = len(list(folder.iterdir()))
     if not left:
         folder.rmdir()
-    render.say(f"Deleted the run {folder}{f'; {left} files that are not its own stay there' if left else ''}.")
+    render.say(f"Deleted the run {folder}{f'; what is not its own stays there ({left})' if left else ''}.")
 
 
 # ------------------------------------------------------------------------------------------------------------ shared
@@ -219,10 +219,9 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
 
     names = [axis.name for axis in archive.objectives]
     pairs = archive.front_points(split, family)
-    render.say(
-        f"{len(pairs)} points on the front of the {split} split{f', family {family}' if family else ''}; "
-        f"hypervolume {archive.hypervolume(split, family):.4f}"
-    )
+    count = f"{len(pairs)} {'point' if len(pairs) == 1 else 'points'}"
+    where = f"the {split} split{f', family {family}' if family else ''}"
+    render.say(f"{count} on the front of {where}; hypervolume {archive.hypervolume(split, family):.4f}")
     rows = [_point_row(archive, record, point, record.idea) for record, point in pairs]
     seeds = [record for record in archive.records(operation="seed") if record.valid]
     shown = {(record.id, point.label) for record, point in pairs}

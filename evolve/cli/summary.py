@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vevolve.evolve.cli import read, render
-from vevolve.evolve.progress import SHARE, Improvement, improvements
+from vevolve.evolve.progress import Improvement, improvements
 
 if TYPE_CHECKING:
     from vevolve.archive import Archive
     from vevolve.evolve.api import Run
     from vevolve.types import Objective
+
+NOTICEABLE = 0.001
+"""The least gain over the seed that is told."""
 
 
 def conclude(run: Run, as_json: bool, stopped: bool) -> int:
@@ -51,7 +54,7 @@ def _tell(run: Run, archive: Archive) -> None:
     failed = ", ".join(f"{count} {status}" for status, count in totals.failures.items())
     spent = f", ${totals.usd:.4f}" if totals.usd else ""
     render.say(f"{totals.evaluations} evaluations, {totals.valid} valid{spent}{f' ({failed})' if failed else ''}.")
-    nothing = f"No evolved program is {SHARE:.0%} better than the seed yet; more evaluations or another model may help."
+    nothing = "No evolved program is better than the seed yet; more evaluations or another model may help."
     for sentence in _gains(archive) or [nothing]:
         render.say(sentence)
     render.say("\nLook closer:")
@@ -87,7 +90,7 @@ def _gains(archive: Archive) -> list[str]:
     """What was won over the seed, a sentence for each objective: the greatest gain in it."""
     split = read.split_of(archive, None)
     sentences: dict[str, str] = {}
-    for gain in improvements(archive, split):
+    for gain in improvements(archive, split, NOTICEABLE):
         sentences.setdefault(gain.objective, _sentence(gain, archive.objectives, split))
     return list(sentences.values())
 
@@ -98,7 +101,7 @@ def _sentence(gain: Improvement, objectives: Sequence[Objective], split: str) ->
     kept = " and ".join(f"no {'more' if axis.direction == 'min' else 'less'} {axis.name}" for axis in others)
     who, where = gain.candidate.id[: render.SHORT], render.line(gain.over.label) or "its point"
     return (
-        f"An evolved program ({who}) has {gain.share:.0%} {better[gain.objective]} {gain.objective}"
+        f"An evolved program ({who}) has {gain.share:.1%} {better[gain.objective]} {gain.objective}"
         f"{f' at {kept}' if kept else ''} than the seed at {where} ({split} split)."
     )
 

@@ -109,7 +109,7 @@ def test_rm_asks_deletes_only_what_is_the_runs_own_and_leaves_the_rest(vevolve, 
     monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
     assert (vevolve("rm", "finished").code, (run / "archive.db").exists()) == (1, True)
     outcome = vevolve("rm", "finished", "--yes")
-    assert (outcome.code, "1 files that are not its own" in outcome.out) == (0, True)
+    assert (outcome.code, "what is not its own stays there (1)" in outcome.out) == (0, True)
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
 
 
