@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import os
 import sqlite3
 from collections.abc import Generator
 from pathlib import Path
@@ -48,6 +48,12 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{mode}", uri=True, timeout=WAIT_S, isolation_level=None)
     db.execute("PRAGMA query_only = ON")
     return db
+
+
+def remove(path: Path) -> None:
+    """Remove a database that was never finished, with its side files."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def has_writer(path: Path) -> bool:
@@ -121,19 +127,15 @@ def transaction(db: sqlite3.Connection, path: Path, kind: str = "IMMEDIATE") -> 
 
 def _explain(path: Path, error: sqlite3.Error | OSError) -> str:
     name, text = getattr(error, "sqlite_errorname", ""), str(error)
-    if "FULL" in name or "IOERR" in name or isinstance(error, OSError):
-        return (
-            f"Writing or reading {path} failed ({text}): free space on its disk, then resume; nothing was half-written."
-        )
+    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if "FULL" in name or "IOERR" in name or no_space:
+        return f"Writing {path} failed ({text}): free space on its disk, then resume; nothing was half-written."
     if "BUSY" in name or "LOCKED" in name:
-        return f"{path} was held by another process for {WAIT_S:.0f} s; close what has it open and try again."
-    if "READONLY" in name or "CANTOPEN" in name or "PERM" in name:
-        owner = f" (you are user {os.getuid()})"
-        return f"{path} cannot be opened as asked ({text}); check its permissions{owner}."
+        return f"{path} was held by another process for longer than {WAIT_S:.0f} s; close what has it open, try again."
+    if "READONLY" in name or "CANTOPEN" in name or "PERM" in name or isinstance(error, OSError):
+        return f"{path} cannot be opened as asked ({text}); check the path and its permissions."
     if "NOTADB" in name:
         return f"{path} is damaged or no database at all ({text}); restore it from a copy, or start a new run."
-    if "CORRUPT" in name:
-        return (
-            f"{path} is damaged ({text}); restore it from a copy, or rescue what is left with `sqlite3 FILE .recover`."
-        )
-    return f"{path} cannot be used as a run's archive ({text}); restore it from a copy, or start a new run."
+    if isinstance(error, sqlite3.ProgrammingError):
+        return f"{path}: {text} An archive is used while it is open, by the thread that opened it; open it again."
+    return f"{path} is damaged ({text}); restore it from a copy, or save what is left with `sqlite3 FILE .recover`."

@@ -68,6 +68,7 @@ class Archive:
             if file.exists():
                 raise ArchiveError(f"{file} exists already; resume that run, or name another directory.")
             lock = undo.enter_context(database.lock(file))
+            undo.callback(database.remove, file)
             db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
             with database.transaction(db, file):
                 schema.create(db, started.objectives)
