@@ -112,7 +112,7 @@ class Run:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C call `stop`, and the second raise KeyboardInterrupt at once."""
+        """Let the first Ctrl-C, or SIGTERM, call `stop`, and the second raise KeyboardInterrupt at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -122,11 +122,12 @@ class Run:
                 raise KeyboardInterrupt
             self.stop()
 
-        before = signal.signal(signal.SIGINT, interrupted)
+        before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _begin(self, workers: Workers, archive: Archive | None) -> tuple[Archive, Seed, Event]:
         """The archive with its first event of this session."""

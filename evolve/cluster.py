@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,7 @@ def _join(count: int, address: str | None) -> bool:
     if ray.is_initialized():
         return False
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
-    with tempfile.TemporaryDirectory(prefix="vevolve-") as empty:
+    with _signals_kept(), tempfile.TemporaryDirectory(prefix="vevolve-") as empty:
         Path(empty, "README").write_text("Nothing here is importable, and that is what it is for.\n")
         common["runtime_env"] = {"working_dir": empty}
         if address is None:
@@ -137,6 +139,17 @@ def _join(count: int, address: str | None) -> bool:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BadInput(f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
     return True
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave SIGTERM as it is. Ray's own handler prints stack traces and skips the orderly end of a run."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def _leave() -> None:

@@ -239,14 +239,15 @@ def test_the_first_interrupt_stops_and_the_second_raises(start):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_ends_in_order(start):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_in_order(start, number):
     run = start(evaluations=10_000)
     with run.interruptible():
         events = []
         for event in run:
             events.append(event)
             if isinstance(event, Told) and event.iteration == 3:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
     assert events[-1].reason == "stopped by the user"
     assert not run.archive.unfinished()
 
