@@ -139,7 +139,8 @@ class Problem:
         """Of every file of the problem and of the shared contract: verdicts under different hashes never mix."""
         digest = hashlib.sha256()
         shared = sorted([*Path(__file__).resolve().parent.glob("*.py"), Path(types.__file__).resolve()])
-        for path in [*shared, *sorted(path for path in self.folder.rglob("*") if path.is_file() and self._judges(path))]:
+        own = sorted(path for path in self.folder.rglob("*") if path.is_file() and self._judges(path))
+        for path in [*shared, *own]:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 

@@ -50,7 +50,27 @@ _HOMES = {
     "Verdict": "vevolve.types",
 }
 
-__all__ = ["__version__", "evolve", *_HOMES]
+__all__ = [
+    "Archive",
+    "Array",
+    "Arrays",
+    "Candidate",
+    "CandidateFault",
+    "Function",
+    "Json",
+    "Objective",
+    "Point",
+    "Problem",
+    "Run",
+    "Service",
+    "Stage",
+    "Subject",
+    "VEvolveError",
+    "Verdict",
+    "Workload",
+    "__version__",
+    "evolve",
+]
 
 
 def __getattr__(name: str) -> Any:
