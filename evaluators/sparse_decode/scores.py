@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vevolve.evaluators.sparse_decode.attention import deviation, reference
 from vevolve.evaluators.sparse_decode.meter import Traffic
 from vevolve.evaluators.sparse_decode.session import Outcome, Session
 from vevolve.evaluators.sparse_decode.workload import Case, Operating
@@ -49,7 +48,7 @@ class Block:
 
 
 def blocks(session: Session, cases: Sequence[Case]) -> list[Block]:
-    """Compare every answer with dense attention."""
+    """Put the steps of each document, layer and operating point together."""
 
     def place(outcome: Outcome) -> tuple[int, int, Operating]:
         question = outcome.question
@@ -62,16 +61,14 @@ def blocks(session: Session, cases: Sequence[Case]) -> list[Block]:
 
 
 def _block(case: Case, layer: int, point: Operating, steps: list[Outcome]) -> Block:
-    dense = reference(case.document, layer)
-    deviations = [deviation(one.answer, dense, one.question.step) for one in steps]
     return Block(
         case=case,
         layer=layer,
         point=point,
-        error=np.stack([one.error for one in deviations]),
-        covered=np.stack([one.covered for one in deviations]),
-        mass=np.stack([one.mass for one in deviations]),
-        attended=np.stack([np.count_nonzero(one.answer.chosen, axis=1) for one in steps]),
+        error=np.stack([one.deviation.error for one in steps]),
+        covered=np.stack([one.deviation.covered for one in steps]),
+        mass=np.stack([one.deviation.mass for one in steps]),
+        attended=np.stack([one.attended for one in steps]),
         traffic=tuple(one.traffic for one in steps),
         rounds=max(one.rounds for one in steps),
     )

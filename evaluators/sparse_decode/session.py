@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from vevolve.evaluators.sparse_decode.answer import Answer, check
+from vevolve.evaluators.sparse_decode.answer import check
+from vevolve.evaluators.sparse_decode.attention import Deviation, deviation, reference
 from vevolve.evaluators.sparse_decode.meter import Index, Meter, Traffic
 from vevolve.evaluators.sparse_decode.workload import Case, Operating, Question, questions
 from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Process, Seed, Subject
@@ -31,10 +33,19 @@ MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one question gave."""
+    """What one question gave.
+
+    Attributes:
+        question: which step it was.
+        deviation: from dense attention.
+        attended: distinct tokens by KV head, [H].
+        traffic: bytes of the step.
+        rounds: dependent read rounds.
+    """
 
     question: Question
-    answer: Answer
+    deviation: Deviation
+    attended: NDArray[np.int64]
     traffic: Traffic
     rounds: int
 
@@ -75,17 +86,17 @@ def run(
     indices, build_s = _build(subject, cases, seed, params)
     _append(subject, cases, indices, params)
     asked = list(questions(cases, points))
-    first: dict[Question, tuple[Frame, bytes]] = {}
+    first: dict[Question, tuple[bytes, bytes]] = {}
     outcomes: dict[Question, Outcome] = {}
     for question, frame, meter in _select(subject, cases, _shuffled(asked, subject, seed, 0), indices, seed, params):
         outcomes[question] = _outcome(question, cases[question.case], frame, meter, capped)
-        first[question] = frame, meter.digest
+        first[question] = meter.digest, _digest(frame)
     for turn in range(1, 2 + alone):
         order = _shuffled(asked, subject, seed, turn)
         if turn > 1:
             order = list({(question.case, question.layer): question for question in order}.values())
         for question, frame, meter in _select(subject, cases, order, indices, seed, params):
-            _compare(question, cases[question.case], first[question], (frame, meter.digest))
+            _compare(question, cases[question.case], first[question], (meter.digest, _digest(frame)))
     return Session(tuple(outcomes[question] for question in asked), indices, build_s)
 
 
@@ -259,20 +270,27 @@ def _outcome(question: Question, case: Case, frame: Frame, meter: Meter, capped:
         answer = check(frame, heads, group, dim, meter.n, question.point.tokens if capped else None)
     except CandidateFault as fault:
         _located(fault, _place(question, case.document.name))
-    return Outcome(question, answer, meter.account(answer.chosen, answer.tail_elements), meter.rounds)
+    return Outcome(
+        question=question,
+        deviation=deviation(answer, reference(case.document, question.layer), question.step),
+        attended=np.count_nonzero(answer.chosen, axis=1),
+        traffic=meter.account(answer.chosen, answer.tail_elements),
+        rounds=meter.rounds,
+    )
 
 
-def _compare(question: Question, case: Case, first: tuple[Frame, bytes], second: tuple[Frame, bytes]) -> None:
-    """Both fresh processes must have read and answered the same, bit for bit."""
-    what = ""
-    if first[1] != second[1]:
-        what = "other reads"
-    elif list(first[0]) != list(second[0]) or any(
-        one.dtype != two.dtype or one.shape != two.shape or one.tobytes() != two.tobytes()
-        for one, two in zip(first[0].values(), second[0].values(), strict=True)
-    ):
-        what = "another answer"
-    if what:
+def _digest(frame: Frame) -> bytes:
+    """Stands for the exact bytes of an answer."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path, array in frame.items():
+        digest.update(f"{path} {array.dtype} {array.shape}\0".encode() + array.tobytes())
+    return digest.digest()
+
+
+def _compare(question: Question, case: Case, first: tuple[bytes, bytes], second: tuple[bytes, bytes]) -> None:
+    """Every fresh process must have read and answered the same, bit for bit."""
+    if first != second:
+        what = "other reads" if first[0] != second[0] else "another answer"
         fault = CandidateFault(
             "unstable",
             f"depends on earlier steps: asked again in a fresh process and another order, it gave {what}. "
