@@ -4,13 +4,20 @@ A list of what is allowed, so that calls of newer kernels are refused too. Threa
 Landlock grants can be read. There are no processes, no programs, no sockets, no signals to others, no namespaces, and
 none of the calls through which two processes that read the same file could tell each other something (locks, leases,
 watches, residency in the page cache).
+
+The program is shipped as the kernel's instructions, in `seccomp.json`, so that nothing but the kernel is needed to
+load it. `generate` makes it from the lists below; a test compares what is shipped with what it makes.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
+import json
+import platform
+import struct
 import tempfile
+from pathlib import Path
 
 ALLOWED = tuple(
     """
@@ -44,23 +51,41 @@ IOCTL = (0x5401, 0x5450, 0x5451, 0x5421, 0x541B)
 BAD_ARCHITECTURE = 2
 
 
+SHIPPED = Path(__file__).with_name("seccomp.json")
+ARCHITECTURES = {"x86_64": "X86_64", "aarch64": "AARCH64"}
+"""As the machine calls itself, and as libseccomp does."""
+
+
 @functools.cache
 def program() -> bytes:
-    """The program as the kernel's instructions.
+    """The shipped program for this machine.
 
     Raises:
-        OSError: libseccomp is not installed or refuses.
+        OSError: there is none for its architecture.
     """
-    try:
-        import pyseccomp as seccomp  # type: ignore[import-untyped]
-    except (ImportError, RuntimeError, AttributeError, TypeError) as error:
-        raise OSError(errno.ENOSYS, f"libseccomp cannot be loaded: {error}") from error
+    machine = platform.machine()
+    if machine not in ARCHITECTURES or struct.calcsize("P") != 8:
+        raise OSError(errno.ENOSYS, f"no filter ships for {machine}, only for 64-bit {', '.join(ARCHITECTURES)}")
+    return bytes.fromhex(json.loads(SHIPPED.read_text())[machine])
 
+
+def generate(machine: str) -> bytes:
+    """The program for an architecture, made anew. Needs pyseccomp and libseccomp, which only developers have.
+
+    Raises:
+        ImportError, RuntimeError: they are not installed.
+    """
+    import pyseccomp as seccomp  # type: ignore[import-untyped]
+
+    target = getattr(seccomp.Arch, ARCHITECTURES[machine])
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
     rules.set_attr(BAD_ARCHITECTURE, seccomp.KILL_PROCESS)
+    if target != seccomp.system_arch():
+        rules.add_arch(target)
+        rules.remove_arch(seccomp.Arch.NATIVE)
     for name in ALLOWED:
         # Older calls do not exist on every architecture.
-        if seccomp.resolve_syscall(seccomp.system_arch(), name) >= 0:
+        if seccomp.resolve_syscall(target, name) >= 0:
             rules.add_rule(seccomp.ALLOW, name)
     for name in ENOSYS:
         rules.add_rule(seccomp.ERRNO(errno.ENOSYS), name)
@@ -78,3 +103,8 @@ def program() -> bytes:
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
+
+
+def ship() -> None:
+    """Write the shipped file anew, after a change of the lists above."""
+    SHIPPED.write_text(json.dumps({machine: generate(machine).hex() for machine in ARCHITECTURES}, indent=1) + "\n")
