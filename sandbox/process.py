@@ -49,7 +49,7 @@ class SandboxedProcess:
         candidate: Candidate,
         limits: Limits,
         expected: Mapping[str, str] | None,
-        on_end: Callable[[End], None],
+        on_end: Callable[[End, str], None],
     ) -> None:
         self._warm, self._limits, self._on_end = warm, limits, on_end
         self._functions = candidate.functions
@@ -211,7 +211,7 @@ class SandboxedProcess:
             return None
         finally:
             os.close(child.watch)
-        self._on_end(end)
+        self._on_end(end, self._channel.log)
         return end
 
     def close(self) -> None:

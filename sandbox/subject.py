@@ -52,6 +52,11 @@ class Sandbox:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Of the warm process."""
+        return self._warm.process.pid
+
     def subject(self, candidate: Candidate) -> SandboxedSubject:
         """The handle through which a candidate is examined here."""
         return SandboxedSubject(self, candidate)
@@ -126,8 +131,8 @@ class SandboxedSubject:
         with self.fresh() as process:
             return process.call(function, *args, returns=returns, serve=serve, timeout=timeout, **named)
 
-    def count(self, end: End) -> None:
-        """Note what an ended process used."""
+    def count(self, end: End, log: str) -> None:
+        """Note what an ended process used. `log`: the end of what it printed, untrusted text."""
         self.cpu_s += end.cpu_s
 
 
