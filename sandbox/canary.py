@@ -96,7 +96,6 @@ def sing(sandbox: Sandbox) -> Containment:
     layers["descriptors"] = f"absent: {len(strange)} more are open" if strange else "active"
     if layers.get("session") == "active" and not song["leads_session"]:
         layers["session"] = "absent: the canary is in another's process group"
-    layers.setdefault("cgroup", "absent: not used; memory is bounded by the address space")
     return Containment(level=level_of(layers), layers=layers)
 
 

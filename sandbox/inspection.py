@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vevolve.errors import SandboxUnavailable
+from vevolve.sandbox.cgroups import Slot
 
 
-def inspect(pid: int, layers: Mapping[str, str]) -> None:
-    """See that the layers hold which a child says it put on.
+def inspect(pid: int, layers: Mapping[str, str], slot: Slot | None = None) -> None:
+    """See that the layers hold which a child says it put on; `slot` is the control group that it was given.
 
     Raises:
         SandboxUnavailable: one does not.
@@ -35,6 +36,8 @@ def inspect(pid: int, layers: Mapping[str, str]) -> None:
     for name, kind in (("network", "net"), ("mounts", "mnt"), ("ipc", "ipc"), ("hostname", "uts")):
         if layers.get(name) == "active" and _shares(folder, kind):
             wrong.append(name)
+    if layers.get("cgroup") == "active" and not (slot and slot.holds(pid)):
+        wrong.append("cgroup")
     if wrong:
         raise SandboxUnavailable(f"A sandboxed process is not closed, seen from outside: {', '.join(wrong)}.")
 

@@ -5,8 +5,8 @@ installation, read-only, and nothing else of the machine. A folder such as a hom
 to the interpreter does not stand in the way there: the new root has its own folders, open to all, and the
 installation mounted at its usual path. Nothing on the real file system is changed.
 
-Put on by each child, in this order: its own mounts with a small scratch folder in memory, limits, a session of its
-own, an unprivileged user, no capabilities, Landlock, no descriptors but three and the channel, seccomp.
+Put on by each child, in this order: a control group, its own mounts with a small scratch folder in memory, limits, a
+session of its own, an unprivileged user, no capabilities, Landlock, no descriptors but three and the channel, seccomp.
 
 The zygote loads this file by path, so it imports nothing of vevolve.
 """
@@ -205,6 +205,12 @@ def fold_memory() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- the child's
+
+
+def enter_group(doors: Sequence[int]) -> None:
+    """Enter the control group whose lists of processes these descriptors are. There is no way out without them."""
+    for door in doors:
+        os.write(door, b"0")
 
 
 def mount_scratch(size: int, user: int) -> None:

@@ -174,7 +174,7 @@ class SandboxedProcess:
             raise SandboxUnavailable(f"A sandboxed process did not start: {self.log or 'no message'}.") from error
         self.layers = json.loads(bytes(body)) if kind == wire.READY else {}
         assert self._child is not None
-        inspect(self._child.pid, self.layers)
+        inspect(self._child.pid, self.layers, self._child.slot)
         if expected is not None and self.layers != expected:
             raise SandboxUnavailable(f"A sandboxed process has the layers {self.layers}, expected {dict(expected)}.")
 
@@ -216,10 +216,12 @@ class SandboxedProcess:
 
     def close(self) -> None:
         """Kill it and all that it started, and wait until it is gone."""
-        self._reap()
-        self._channel.close()
-        if self._fault is None:
-            self._fault = CandidateFault("crash", "the process has ended")
+        try:
+            self._reap()
+        finally:
+            self._channel.close()
+            if self._fault is None:
+                self._fault = CandidateFault("crash", "the process has ended")
 
     def __enter__(self) -> Self:
         return self

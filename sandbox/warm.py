@@ -18,6 +18,7 @@ from typing import Literal
 
 from vevolve.errors import SandboxUnavailable, VEvolveError
 from vevolve.sandbox import filters, zygote
+from vevolve.sandbox.cgroups import Slot, Slots
 from vevolve.sandbox.installation import installation
 from vevolve.types import Value
 
@@ -53,6 +54,8 @@ class Child:
     pid: int
     watch: int
     """Its pidfd."""
+    slot: Slot | None = None
+    """Its control group, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Warm:
 
     def __init__(self, arrays: Literal["torch", "numpy"], limits: Limits, withhold: Collection[str]) -> None:
         self._lock = threading.Lock()
+        self._slots, refusal = _open_slots(limits, withhold)
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, zygote.PACKET)
         self._port = ours
@@ -90,8 +94,8 @@ class Warm:
                 start_new_session=True,
             )
             its.close()
-            self._end = weakref.finalize(self, _end, self.process, ours)
-            hello = self._prepare(_plan(arrays, limits, withhold))
+            self._end = weakref.finalize(self, _end, self.process, ours, self._slots)
+            hello = self._prepare(_plan(arrays, limits, withhold, refusal))
             said.seek(0)
             words = said.read().decode("utf-8", "replace").strip().splitlines()
         if hello is None:
@@ -117,23 +121,26 @@ class Warm:
 
     def spawn(self, channel: int, log: int) -> Child:
         """Fork a child that holds these two descriptors. Raises OSError when the zygote is gone or cannot fork."""
+        slot = self._slots.take() if self._slots else None
         with self._asking():
-            socket.send_fds(self._port, [zygote.SPAWN], [channel, log])
+            socket.send_fds(self._port, [zygote.SPAWN], [channel, log, *(slot.doors if slot else [])])
             message, handles, _, _ = socket.recv_fds(self._port, zygote.STARTED.size, 1)
             if not message:
                 raise BrokenPipeError("the zygote is gone")
         error, pid = zygote.STARTED.unpack(message)
         if error:
+            self._give_back(slot)
             raise VEvolveError(f"The sandbox cannot start a process: {os.strerror(error)}.")
-        return Child(pid, handles[0])
+        return Child(pid, handles[0], slot)
 
     def wait(self, child: Child) -> End:
-        """Reap a child that ends by itself or was killed."""
+        """Reap a child that ends by itself or was killed, and see that nothing of it is left."""
         with self._asking():
             self._port.send(zygote.WAITING.pack(zygote.WAIT, child.pid))
             message = self._port.recv(zygote.ENDED.size)
             if not message:
                 raise BrokenPipeError("the zygote is gone")
+        self._give_back(child.slot)
         status, user, system, _ = zygote.ENDED.unpack(message)
         return End(status, user + system)
 
@@ -148,13 +155,29 @@ class Warm:
                 self.close()
                 raise
 
+    def _give_back(self, slot: Slot | None) -> None:
+        if self._slots is not None and slot is not None:
+            self._slots.give_back(slot)
+
     def close(self) -> None:
         """End it and all its children."""
         self._end()
 
 
-def _plan(arrays: str, limits: Limits, withhold: Collection[str]) -> str:
+def _open_slots(limits: Limits, withhold: Collection[str]) -> tuple[Slots | None, str]:
+    """Control groups, or why there are none."""
+    if "cgroup" in withhold:
+        return None, "withheld"
+    try:
+        return Slots(limits.memory_bytes + limits.scratch_bytes, limits.threads + zygote.SHARED), ""
+    except OSError as error:
+        return None, error.strerror or str(error)
+
+
+def _plan(arrays: str, limits: Limits, withhold: Collection[str], no_cgroup: str) -> str:
     program, absent = b"", {}
+    if no_cgroup:
+        absent["cgroup"] = f"absent: {no_cgroup}"
     if "seccomp" not in withhold:
         try:
             program = filters.program()
@@ -183,10 +206,12 @@ def _environment() -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **one}
 
 
-def _end(process: subprocess.Popen[bytes], port: socket.socket) -> None:
+def _end(process: subprocess.Popen[bytes], port: socket.socket, slots: Slots | None) -> None:
     port.close()
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if slots is not None:
+        slots.close()

@@ -19,7 +19,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +32,8 @@ ENDED = struct.Struct("<iddQ")
 """Wait status, CPU seconds in user and in system mode, peak resident KiB."""
 
 PACKET = 1 << 20
+HANDLES = 4
+"""Channel, log, and a door of the control group in each of two hierarchies at most."""
 FIRST_USER, USERS = 61184, 4336
 """Identities that no account has; each child takes one at random."""
 SHARED = 8
@@ -150,7 +152,7 @@ class Zygote:
             ready = dict(waiting.poll())
             if self.parent in ready and self.port.fileno() not in ready:
                 return
-            message, handles, _, _ = socket.recv_fds(self.port, 64, 2)
+            message, handles, _, _ = socket.recv_fds(self.port, 64, HANDLES)
             if message[:1] == SPAWN:
                 self._spawn(handles)
             elif message[:1] == WAIT:
@@ -161,26 +163,25 @@ class Zygote:
                 return
 
     def _spawn(self, handles: list[int]) -> None:
-        channel, log = handles
         try:
             pid = layers.fork(self.layers["processes"] == "active")
         except OSError as error:
             self.port.send(STARTED.pack(error.errno, 0))
         else:
             if pid == 0:
-                self._become_child(channel, log)
+                self._become_child(*handles)
             watch = os.pidfd_open(pid)
             socket.send_fds(self.port, [STARTED.pack(0, pid)], [watch])
             os.close(watch)
         finally:
-            os.close(channel)
-            os.close(log)
+            for handle in handles:
+                os.close(handle)
 
-    def _become_child(self, channel: int, log: int) -> NoReturn:
+    def _become_child(self, channel: int, log: int, *doors: int) -> NoReturn:
         """Never returns: whatever happens, this process must not serve."""
         os.dup2(log, 2)
         try:
-            noted = self._confine(channel, log)
+            noted = self._confine(channel, log, doors)
             # Those of the zygote believe that they write to a file, and keep what they hold back.
             sys.stdout = os.fdopen(1, "w", 1, "utf-8", "replace", closefd=False)
             sys.stderr = os.fdopen(2, "w", 1, "utf-8", "replace", closefd=False)
@@ -192,11 +193,13 @@ class Zygote:
         finally:
             os._exit(70)
 
-    def _confine(self, channel: int, log: int) -> dict[str, str]:
+    def _confine(self, channel: int, log: int, doors: Sequence[int]) -> dict[str, str]:
         """Put on the child's layers. Any that fails is fatal, unless the zygote knew it absent or it is withheld."""
         plan, withheld = self.plan, self.withheld
         noted = dict(self.layers)
         held: dict[str, str] = {}
+        if doors:
+            layers.attempt(held, "cgroup", lambda: layers.enter_group(doors), withheld)
         user = os.geteuid() if self.user is None else self.user + int.from_bytes(os.urandom(2), "little") % USERS
         if noted["ipc"] == "active":
             layers.unshare(layers.NEW_IPC)

@@ -14,6 +14,7 @@ import pytest
 import vevolve
 from vevolve.errors import SandboxUnavailable
 from vevolve.sandbox import Sandbox, canary, probe
+from vevolve.sandbox.cgroups import places
 from vevolve.sandbox.inspection import inspect
 from vevolve.types import Array, Candidate, Json
 
@@ -119,6 +120,18 @@ for path, handle in hidden.items():
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 """
 
+DELEGATED = """
+import os, pathlib
+from vevolve.sandbox import cgroups
+place = next(cgroups.places(*(pathlib.Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo"))))
+for folder in place.folders:
+    own = folder / "delegated-to-an-ordinary-user"
+    own.mkdir(exist_ok=True)
+    if place.unified: (own / "cgroup.subtree_control").write_text("+memory +pids"); (own / "main").mkdir(exist_ok=True)
+    (own / "main/cgroup.procs" if place.unified else own / "cgroup.procs").write_text(str(os.getpid()))
+    for path in (own, own / "cgroup.procs"): os.chown(path, 65534, 65534)
+"""
+
 WITHOUT_NAMESPACES = """
 import ctypes, errno, pyseccomp
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
@@ -149,12 +162,30 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 @needs_root
-def test_an_ordinary_user_gets_the_same_level_as_root(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_an_ordinary_user_gets_the_same_layers_as_root_and_a_group_where_it_may_make_one(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     if sandbox.containment.level < "L2" or Path("/proc/sys/user/max_user_namespaces").read_text().strip() == "0":
         pytest.skip("this machine gives no user namespaces")
     user, level, layers, found = report(AS_ORDINARY_USER, tmp_path)
-    assert (user, level) == (65534, sandbox.containment.level), layers
+    assert (user, level) == (65534, "L3" if layers["cgroup"] == "active" else "L2"), layers
     assert found == "FileNotFoundError"
+
+
+@needs_root
+def test_an_ordinary_user_to_whom_a_group_is_delegated_gets_the_level_of_root(sandbox: Sandbox, tmp_path: Path) -> None:
+    if sandbox.containment.level != "L3" or Path("/proc/sys/user/max_user_namespaces").read_text().strip() == "0":
+        pytest.skip("this machine gives root no control groups, or no user namespaces")
+    place = next(places(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()))
+    try:
+        user, level, layers, _ = report(DELEGATED + AS_ORDINARY_USER, tmp_path)
+    finally:
+        for folder in place.folders:
+            own = folder / "delegated-to-an-ordinary-user"
+            for path in (own / "main", own):
+                if path.exists():
+                    path.rmdir()
+    assert (user, level, layers["cgroup"]) == (65534, "L3", "active"), layers
 
 
 @needs_root
