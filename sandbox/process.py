@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from vevolve.errors import SandboxUnavailable, VEvolveError
 from vevolve.sandbox import answers, wire
@@ -29,6 +29,17 @@ READY_S = 30.0
 
 
 Services = Sequence[tuple[str, Service]]
+
+
+class Account(Protocol):
+    """What the processes of one candidate have used together."""
+
+    waited_s: float
+    """Wall seconds of all questions to it, asked so far."""
+
+    def count(self, end: End, log: str) -> None:
+        """Note what an ended process used. `log`: the end of what it printed, untrusted text."""
+        ...
 
 
 class _HandlerError(Exception):
@@ -49,9 +60,9 @@ class SandboxedProcess:
         candidate: Candidate,
         limits: Limits,
         expected: Mapping[str, str] | None,
-        on_end: Callable[[End, str], None],
+        account: Account,
     ) -> None:
-        self._warm, self._limits, self._on_end = warm, limits, on_end
+        self._warm, self._limits, self._account = warm, limits, account
         self._functions = candidate.functions
         self._child: Child | None = None
         self._fault: CandidateFault | None = None
@@ -105,8 +116,9 @@ class SandboxedProcess:
         """Send one question; serve what is read on the way; return the answer."""
         now = time.monotonic()
         own = now + (self._limits.call_s if timeout is None else timeout)
-        total = self._limits.total_s
-        deadline = min(own, self._started + total)
+        total, allowed = self._limits.total_s, self._limits.candidate_s
+        whole, last = self._started + total, now + allowed - self._account.waited_s
+        deadline = min(own, whole, last)
         nonce = os.urandom(16)
         limit = 0 if returns is None else answers.answer_limit(returns)
         try:
@@ -126,7 +138,8 @@ class SandboxedProcess:
         except wire.WireError as error:
             self._fail("protocol", f"{what} broke the wire format: {error}")
         except TimeoutError:
-            spent = f"within {deadline - now:.3g} s" if deadline == own else f"before its process had run {total:.3g} s"
+            limit_s = {own: f"within {own - now:.3g} s", whole: f"before its process had run {total:.3g} s"}
+            spent = limit_s.get(deadline, f"before the program had been waited for {allowed:.3g} s in all")
             self._fail("timeout", f"{what} did not answer {spent}")
         except (BrokenPipeError, ConnectionResetError, EOFError):
             self._fail(*self._post_mortem(what))
@@ -139,6 +152,8 @@ class SandboxedProcess:
         except BaseException:
             self.close()
             raise
+        finally:
+            self._account.waited_s += time.monotonic() - now
 
     def _serve(self, body: memoryview, services: Services) -> list[Any]:
         number, place, args = answers.read_request(body)
@@ -211,7 +226,7 @@ class SandboxedProcess:
             return None
         finally:
             os.close(child.watch)
-        self._on_end(end, self._channel.log)
+        self._account.count(end, self._channel.log)
         return end
 
     def close(self) -> None:

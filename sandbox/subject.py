@@ -65,7 +65,7 @@ class Sandbox:
         """A new process with the subject's program. A zygote that died is replaced once."""
         for attempt in (1, 2):
             try:
-                process = SandboxedProcess(self._warm, subject.candidate, self.limits, self._expected, subject.count)
+                process = SandboxedProcess(self._warm, subject.candidate, self.limits, self._expected, subject)
             except OSError as error:
                 if attempt == 2:
                     raise VEvolveError(f"The sandbox's warm process ended twice: {error}.") from error
@@ -99,13 +99,14 @@ class SandboxedSubject:
         candidate: the program.
         processes: how many were started for it.
         cpu_s: CPU seconds of those that have ended.
+        waited_s: wall seconds that they were waited for.
     """
 
     def __init__(self, sandbox: Sandbox, candidate: Candidate) -> None:
         self._sandbox = sandbox
         self.candidate = candidate
         self.processes = 0
-        self.cpu_s = 0.0
+        self.cpu_s = self.waited_s = 0.0
 
     @property
     def containment(self) -> Containment:

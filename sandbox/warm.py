@@ -33,6 +33,7 @@ class Limits(Value):
     Attributes:
         call_s: wall seconds of one call, unless the call says otherwise.
         total_s: wall seconds of the process, from its start; always holds.
+        candidate_s: wall seconds that all processes of a candidate may be waited for in one examination; always holds.
         memory_bytes: address space beyond what the warm interpreter has.
         threads: threads besides the main one.
         log_bytes: how much of what it prints is kept, counted from the end.
@@ -41,6 +42,7 @@ class Limits(Value):
 
     call_s: float = 10.0
     total_s: float = 120.0
+    candidate_s: float = 600.0
     memory_bytes: int = 2 << 30
     threads: int = 16
     log_bytes: int = 1 << 16

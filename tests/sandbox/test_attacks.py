@@ -184,6 +184,19 @@ def test_the_total_deadline_caps_every_call() -> None:
     assert caught.value.status == "timeout" and "had run 0.6 s" in caught.value.feedback
 
 
+def test_many_slow_processes_are_stopped_by_what_the_candidate_is_allowed_in_all() -> None:
+    from vevolve.sandbox import Limits
+
+    slow = Candidate("import time\ndef f(): time.sleep(.2); return 1")
+    with Sandbox(arrays="numpy", limits=Limits(candidate_s=0.9)) as sandbox:
+        subject = sandbox.subject(slow)
+        with pytest.raises(CandidateFault) as caught:
+            for _ in range(50):
+                subject.call("f", returns=Json())
+        assert caught.value.status == "timeout" and "0.9 s in all" in caught.value.feedback
+        assert sandbox.subject(slow).call("f", returns=Json()) == 1
+
+
 def test_ignoring_every_signal_does_not_help(fault: Fault) -> None:
     text = """
 import signal, time
