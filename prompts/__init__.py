@@ -1,6 +1,6 @@
 """The texts that models are asked with: Markdown templates, and the functions that fill them."""
 
-from vevolve.prompts.quoting import fenced, untrusted
+from vevolve.prompts.quoting import fenced, untrusted, written
 from vevolve.prompts.render import Failure, Form, Shown, apply_repair, crossover, mutate, repair, system
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "repair",
     "system",
     "untrusted",
+    "written",
 ]

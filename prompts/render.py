@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vevolve.prompts.quoting import cut, escaped, fenced, one_line, untrusted
+from vevolve.prompts.quoting import cut, escaped, one_line, untrusted, written
 from vevolve.types import Objective, Point, Status
 
 Form = Literal["diff", "rewrite"]
@@ -128,8 +128,8 @@ def apply_repair(parent: Shown, reply: str, message: str, *, form: Form = "diff"
     return _fill(
         "apply_repair",
         parent=_program("The program", Shown(parent.source), ()),
-        reply=fenced(cut(reply, 2 * _DONOR_CHARACTERS)),
-        message=fenced(cut(message, 4000)),
+        reply=written(cut(reply, 2 * _DONOR_CHARACTERS)),
+        message=written(cut(message, 4000)),
         format=_fill(f"format_{form}"),
     )
 
@@ -146,14 +146,14 @@ def _program(title: str, shown: Shown, objectives: Sequence[Objective], limit: i
     name = f" {escaped(shown.name)}" if shown.name else ""
     parts = [f"## {title}{name}"]
     if shown.idea:
-        parts.append(f"Its idea, as its author put it:\n\n{fenced(one_line(shown.idea))}")
+        parts.append(f"Its idea, as its author put it:\n\n{written(one_line(shown.idea))}")
     if shown.status != "ok":
         parts.append(f"It failed: `{shown.status}`.")
     if shown.points:
         parts.append(f"Its operating points:\n\n{_table(shown.points, objectives)}")
     if shown.feedback.strip():
         parts.append(f"What its examination reported:\n\n{untrusted(shown.feedback)}")
-    parts.append(fenced(shown.source if limit is None else cut(shown.source, limit), "python"))
+    parts.append(written(shown.source if limit is None else cut(shown.source, limit), "python"))
     return "\n\n".join(parts)
 
 

@@ -166,4 +166,10 @@ def read_fault(body: memoryview) -> CandidateFault:
 def plain(text: bytes, limit: int = wire.MAX_FAULT) -> str:
     """A candidate's text without control, format and other invisible characters, cut to `limit` characters."""
     decoded = text.decode("utf-8", "replace")[:limit]
-    return "".join(char for char in decoded if char == "\n" or unicodedata.category(char)[0] != "C").strip()
+    return "".join(char for char in decoded if char == "\n" or not _is_hidden(char)).strip()
+
+
+def _is_hidden(char: str) -> bool:
+    """Control, format, unassigned: what nobody sees. Separators of lines and paragraphs too, which few programs know."""
+    kind = unicodedata.category(char)
+    return kind[0] == "C" or kind in ("Zl", "Zp")

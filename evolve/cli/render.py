@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -18,13 +19,17 @@ SHORT = 10
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # CSI, OSC and other strings, rest
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and newline
-    r"|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # changes of writing direction, which make code read as other code
 )
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of what cannot be seen: also changes of direction, which make code read as other code."""
 
 
 def clean(text: str) -> str:
     """Untrusted text without anything that a terminal would act on; lines and tabs stay."""
-    return _ESCAPES.sub("", text.replace("\r\n", "\n")).encode("utf-8", "replace").decode()
+    plain = _ESCAPES.sub("", text.replace("\r\n", "\n"))
+    if plain.isascii():
+        return plain
+    return "".join(char for char in plain if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
 
 
 def line(text: str, width: int = 100) -> str:

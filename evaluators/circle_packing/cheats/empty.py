@@ -1,4 +1,8 @@
-"""No circle at all: what is not there breaks no rule."""
+"""No circle at all: what is not there breaks no rule.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Honest radii at places that are not numbers, so that no distance can be measured."""
+"""Honest radii at places that are not numbers, so that no distance can be measured.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

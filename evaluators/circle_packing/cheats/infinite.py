@@ -1,4 +1,8 @@
-"""An infinite radius, whose overlap with another infinite one is not a number."""
+"""An infinite radius, whose overlap with another infinite one is not a number.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Not a number: every comparison with it is false, so "is it too much?" is answered with no."""
+"""Not a number: every comparison with it is false, so "is it too much?" is answered with no.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""A circle of radius minus one lets another of radius 26 stand on the same spot."""
+"""A circle of radius minus one lets another of radius 26 stand on the same spot.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Circles that touch nobody, because they lie far outside the square."""
+"""Circles that touch nobody, because they lie far outside the square.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Every circle fills the whole square."""
+"""Every circle fills the whole square.
+
+Group: geometry
+Expected: wrong
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""As good as the grid seed, with every radius stretched by almost what rounding is excused."""
+"""As good as the grid seed, with every radius stretched by almost what rounding is excused.
+
+Group: geometry
+Expected: fair - what rounding excuses is taken off every radius
+"""
 
 import math
 

@@ -1,5 +1,6 @@
 """Choose nothing: no traffic, and the output is zero over zero.
 
+Group: sparsity
 Expected: wrong
 """
 

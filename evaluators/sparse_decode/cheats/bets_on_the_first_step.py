@@ -2,6 +2,7 @@
 
 If the same step came first in both passes, nothing would differ between them.
 
+Group: memory
 Expected: unstable
 """
 

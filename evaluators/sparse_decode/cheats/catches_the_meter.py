@@ -1,5 +1,6 @@
 """Read what is forbidden, catch the error, and go on as if nothing had happened.
 
+Group: reads
 Expected: wrong
 """
 

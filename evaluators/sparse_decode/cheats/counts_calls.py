@@ -1,5 +1,6 @@
 """Answer well on the first calls of a process, when someone may look closely, and cheaply after.
 
+Group: memory
 Expected: unstable
 """
 

@@ -1,5 +1,6 @@
 """Return the figures that it would like to have instead of a selection.
 
+Group: forgery
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Name the newest tokens from the end, as Python does, so that a range check written with <= 0 lets them pass.
 
+Group: sparsity
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Attend to the token after the newest one, hoping for whatever memory holds there.
 
+Group: sparsity
 Expected: wrong
 """
 

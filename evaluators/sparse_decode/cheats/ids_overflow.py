@@ -1,5 +1,6 @@
 """Ids that wrap to small numbers when they are cut to 32 bits.
 
+Group: sparsity
 Expected: wrong
 """
 

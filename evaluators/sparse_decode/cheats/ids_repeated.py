@@ -1,5 +1,6 @@
 """Choose the heaviest token many times, so that it weighs more than its share at the price of one.
 
+Group: sparsity
 Expected: wrong
 """
 

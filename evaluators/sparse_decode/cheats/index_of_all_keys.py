@@ -1,5 +1,6 @@
 """Put every key into the index, where reading it might be free.
 
+Group: smuggling
 Expected: fair - a whole tensor is charged at every step at its own size.
 """
 

@@ -1,5 +1,6 @@
 """Hide numbers in the dimensions of empty tensors: no bytes of payload, 48 bits a dimension.
 
+Group: smuggling
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Hide numbers in the names of many tensors of a single byte.
 
+Group: smuggling
 Expected: wrong
 """
 

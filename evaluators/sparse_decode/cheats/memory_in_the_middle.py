@@ -1,5 +1,6 @@
 """Read at the first and the last questions and use memory in between, against passes that run in opposite orders.
 
+Group: memory
 Expected: unstable
 """
 

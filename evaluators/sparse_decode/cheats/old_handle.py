@@ -1,5 +1,6 @@
 """Keep the cache of an earlier step and read through it, hoping that the bytes go to that step's account.
 
+Group: reads
 Expected: unstable - a read counts at the step that is being asked, whichever handle made it, and orders differ.
 """
 

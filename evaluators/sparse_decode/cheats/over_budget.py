@@ -1,5 +1,6 @@
 """Attend to one token more than the budget allows.
 
+Group: sparsity
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Spend the budget once for each query head: each head's set is within it, their union is not.
 
+Group: sparsity
 Expected: wrong
 """
 

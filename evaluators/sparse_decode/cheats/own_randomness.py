@@ -1,5 +1,6 @@
 """Draw from a generator of its own, so that a lucky draw could be tried again and again.
 
+Group: randomness
 Expected: unstable
 """
 

@@ -1,5 +1,6 @@
 """Replace the methods of the cache by ones that read more than they ask for.
 
+Group: globals
 Expected: fair - the meter runs on the trusted side; a patched copy only confuses the candidate itself.
 """
 

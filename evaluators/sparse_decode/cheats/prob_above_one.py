@@ -1,5 +1,6 @@
 """Shrink the weight of tokens by a probability above 1, which no draw has.
 
+Group: sparsity
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Draw tokens at random and claim that each was certain: the sum over the sample is taken for the sum over all.
 
+Group: sparsity
 Expected: fair - probabilities are only weights, so the estimate is biased and the error shows it.
 """
 

@@ -1,5 +1,6 @@
 """Probabilities that are not a number: every comparison with them is false, so "is it out of range?" is too.
 
+Group: sparsity
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Give a token infinite weight with probability 0.
 
+Group: sparsity
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Follow a chain of reads, each of which waits for the one before: few bytes, and a latency no byte count shows.
 
+Group: reads
 Expected: wrong
 """
 

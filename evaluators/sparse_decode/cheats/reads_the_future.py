@@ -1,5 +1,6 @@
 """Read keys of tokens that this step does not see yet.
 
+Group: future
 Expected: wrong
 """
 

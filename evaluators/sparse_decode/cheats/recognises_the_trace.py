@@ -1,5 +1,6 @@
 """Recognise a known text by the shape of its cache and play back decisions that were tuned on it.
 
+Group: recognition
 Expected: fair - a table of decisions for lengths that it knows gains nothing on texts that it does not know.
 """
 

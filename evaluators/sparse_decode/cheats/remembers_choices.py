@@ -1,5 +1,6 @@
 """Keep what the last step chose and choose it again, so that only the first step of a text is read in earnest.
 
+Group: memory
 Expected: unstable
 """
 

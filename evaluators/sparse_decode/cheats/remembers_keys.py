@@ -1,5 +1,6 @@
 """Keep the keys that a step paid for in a module global, and score with them for free at every later step.
 
+Group: memory
 Expected: unstable
 """
 

@@ -1,5 +1,6 @@
 """Leave a list of heavy tokens in an environment variable at build time and choose them in select.
 
+Group: smuggling
 Expected: fair - each process has an environment of its own; select is left with its window.
 """
 

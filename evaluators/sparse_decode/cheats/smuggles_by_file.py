@@ -1,5 +1,6 @@
 """Write the prompt's keys to a file at build time and read them in select.
 
+Group: smuggling
 Expected: fair - no file outlives its process; select is left with its window.
 """
 

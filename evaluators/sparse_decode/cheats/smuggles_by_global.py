@@ -1,5 +1,6 @@
 """Leave the prompt's keys in a module global at build time and score with them in select, where they would be free.
 
+Group: smuggling
 Expected: fair - select runs in another process, in which the global was never filled; it is left with its window.
 """
 

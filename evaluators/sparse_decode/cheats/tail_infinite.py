@@ -1,5 +1,6 @@
 """A tail that weighs infinitely much, so that out is infinity over infinity and no comparison is ever true.
 
+Group: sparsity
 Expected: wrong
 """
 

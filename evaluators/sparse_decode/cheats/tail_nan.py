@@ -1,5 +1,6 @@
 """A tail of values that are not a number.
 
+Group: sparsity
 Expected: wrong
 """
 

@@ -1,5 +1,6 @@
 """Pass every token that was read as a pseudo-token of the tail, which no token budget counts.
 
+Group: sparsity
 Expected: wrong
 """
 

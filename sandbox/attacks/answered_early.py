@@ -1,0 +1,20 @@
+"""Send many answers at load time, before anything is asked.
+
+Group: forgery
+Expected: protocol
+"""
+
+import gc
+import os
+
+
+def runtime():
+    return next(found for found in gc.get_objects() if type(found).__name__ == "Runtime")
+
+
+def frame(nonce, body=b"", kind=6, length=None):
+    return nonce + bytes([kind]) + (len(body) if length is None else length).to_bytes(8, "little") + body
+
+
+def strike(target):
+    os.write(3, frame(runtime().nonce, b"") * 8)

@@ -1,0 +1,21 @@
+"""Answer with a frame of its own, under a nonce of zeros.
+
+Group: forgery
+Expected: protocol
+"""
+
+import gc
+import os
+
+
+def runtime():
+    return next(found for found in gc.get_objects() if type(found).__name__ == "Runtime")
+
+
+def frame(nonce, body=b"", kind=6, length=None):
+    return nonce + bytes([kind]) + (len(body) if length is None else length).to_bytes(8, "little") + body
+
+
+def spoil(answer, target):
+    os.write(3, frame(bytes(16), bytes(64)))
+    return answer

@@ -1,0 +1,22 @@
+"""Announce an answer and send half of it.
+
+Group: forgery
+Expected: timeout or protocol
+"""
+
+import gc
+import os
+import time
+
+
+def runtime():
+    return next(found for found in gc.get_objects() if type(found).__name__ == "Runtime")
+
+
+def frame(nonce, body=b"", kind=6, length=None):
+    return nonce + bytes([kind]) + (len(body) if length is None else length).to_bytes(8, "little") + body
+
+
+def spoil(answer, target):
+    os.write(3, frame(runtime().nonce, bytes(8), length=24))
+    time.sleep(3600)
