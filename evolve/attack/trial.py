@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator
 from pathlib import Path
 
 from vevolve.evaluators.contract import Problem, Workload
@@ -69,35 +70,27 @@ class Watched(SandboxedSubject):
         self.said += log + "\n"
 
 
-def attack(
-    problem: Problem,
-    attacks: Sequence[Attack],
-    *,
-    fast: bool = False,
-    allow_degraded: bool = False,
-    withhold: Collection[str] = (),
-) -> Iterator[Outcome]:
-    """Run attacks against the real sandbox and the verifier of a problem; an outcome each.
+@contextlib.contextmanager
+def siege(
+    problem: Problem, *, fast: bool = False, allow_degraded: bool = False, withhold: Collection[str] = ()
+) -> Generator[Trial, None, None]:
+    """Everything that attacks on a problem need: a sandbox, something to rob, and the honest programs.
 
     Args:
         problem: whose verifier is attacked.
-        attacks: those of `general` and of `cheats(problem)`.
-        fast: general ones on the first stage only, a problem's own on one case of the last; shorter limits.
+        fast: general attacks on the first stage only, a problem's own on one case of the last; shorter limits.
         allow_degraded: go on where the sandbox is below its minimum level.
-        withhold: layers to leave out, by name, to prove that this scoreboard can show a success.
+        withhold: layers to leave out, by name, to prove that a success shows.
 
     Raises:
         SandboxUnavailable: the sandbox is below its minimum level.
-        BadInput: an attack cannot be spliced with the honest seed.
     """
     limits = FAST if fast else LIMITS
     with (
         Surroundings() as around,
         Sandbox(problem.arrays, limits, allow_degraded=allow_degraded, withhold=withhold) as sandbox,
     ):
-        trial = Trial(problem, sandbox, around, fast)
-        for one in attacks:
-            yield trial.run(one)
+        yield Trial(problem, sandbox, around, fast)
 
 
 class Trial:
@@ -106,9 +99,10 @@ class Trial:
     def __init__(self, problem: Problem, sandbox: Sandbox, around: Surroundings, fast: bool) -> None:
         self._problem, self._sandbox, self._around, self._fast = problem, sandbox, around, fast
         self._seed = problem.seed(problem.default_seed).read_text(encoding="utf-8")
+        self.containment = sandbox.containment
 
     def run(self, one: Attack) -> Outcome:
-        """Carry out one attack."""
+        """Carry out one attack. Raises `BadInput` where it cannot be spliced with the honest seed."""
         around, warm = self._around, self._sandbox.pid
         candidate = candidate_of(one, self._problem, self._seed, around.flag, around.places())
         subject = Watched(self._sandbox, candidate)
@@ -182,7 +176,7 @@ class Trial:
         if is_reference(candidate):
             return "declared a reference, which stands on no front"
         errors = sorted(set(re.findall(rf"{self._around.flag} held (\w+)", said)))
-        return f"the kernel: {', '.join(errors)}" if errors else "the verifier: nothing was gained"
+        return f"the sandbox: {', '.join(errors)}" if errors else "the verifier: nothing was gained"
 
 
 def survivors(warm: int) -> int:

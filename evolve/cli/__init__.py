@@ -14,7 +14,7 @@ import typer
 
 from vevolve import __version__
 from vevolve.errors import BadInput, UnknownName, VEvolveError
-from vevolve.evolve.cli import doctor, judge, make, read, run
+from vevolve.evolve.cli import attack, doctor, judge, make, read, run
 
 DONE, FAILED, MISUSE, NOTHING_VALID = 0, 1, 2, 3
 """Exit codes."""
@@ -63,6 +63,7 @@ for _name, _command in COMMANDS.items():
 app.add_typer(make.traces, name="traces")
 app.add_typer(make.new, name="new")
 app.add_typer(judge.check, name="check")
+app.command("attack")(attack.attack_problem)
 app.command("doctor")(doctor.doctor)
 
 

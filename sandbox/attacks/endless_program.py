@@ -6,4 +6,4 @@ Expected: fair or syntax or crash or timeout or resource
 
 
 def write(seed):
-    return seed + "\n" + "\n".join(f"def unused{number}(x): return x + {number}" for number in range(20_000))
+    return seed + "\n" + "\n".join(f"def unused{number}(x): return x + {number}" for number in range(5_000))

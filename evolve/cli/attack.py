@@ -1,0 +1,80 @@
+"""The command attack: hostile candidates against this machine's sandbox and a problem's verifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vevolve.evolve.cli.options import AllowDegraded, AsJson
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.contract import Problem
+    from vevolve.evolve.attack import Attack, Outcome
+
+
+def attack_problem(
+    problem: Annotated[
+        str, typer.Option("--problem", "-p", metavar="NAME|DIR", help="The problem whose verifier is attacked.")
+    ] = "sparse_decode",
+    group: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only attacks of this group, such as theft or forgery.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Only this attack.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="On the smallest workloads, with short deadlines.")] = False,
+    allow_degraded: AllowDegraded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Attack the sandbox and a verifier with a shipped corpus of hostile candidates.
+
+    Prints a scoreboard: attack, expected verdict, verdict, and what contained it. An attack succeeds where it wins
+    anything, does harm outside its process, or gets another verdict than expected. Exits with 1 where one succeeds.
+    """
+    from vevolve.evaluators.contract import load
+    from vevolve.evolve.attack import siege
+    from vevolve.evolve.cli import render
+
+    loaded = load(problem)
+    attacks = _chosen(loaded, group, name)
+    outcomes: list[Outcome] = []
+    with siege(loaded, fast=fast, allow_degraded=allow_degraded) as trial:
+        if not as_json:
+            render.say(f"{len(attacks)} attacks on {loaded.name}, sandbox level {trial.containment.level}")
+            _row("", "attack", "expected", "verdict", "contained by")
+        for attack in attacks:
+            outcomes.append(trial.run(attack))
+            if not as_json:
+                _show(outcomes[-1])
+    succeeded = sum(outcome.succeeded for outcome in outcomes)
+    if as_json:
+        render.print_json([outcome.model_dump() for outcome in outcomes])
+    else:
+        render.say(f"{succeeded} of {len(outcomes)} attacks succeeded")
+    if succeeded:
+        raise typer.Exit(1)
+
+
+def _chosen(problem: Problem, group: str | None, name: str | None) -> list[Attack]:
+    """The attacks that were asked for. Raises `UnknownName`."""
+    from vevolve.errors import UnknownName
+    from vevolve.evolve.attack import cheats, general
+
+    found = [*general(), *cheats(problem)]
+    if group is not None and all(group != one.group for one in found):
+        raise UnknownName("group of attacks", group, {one.group for one in found})
+    if name is not None and all(name != one.name for one in found):
+        raise UnknownName("attack", name, [one.name for one in found])
+    return [one for one in found if group in (None, one.group) and name in (None, one.name)]
+
+
+def _show(outcome: Outcome) -> None:
+    """One row, as soon as it is known: a whole run takes minutes."""
+    mark = "WON" if outcome.succeeded else "ok"
+    _row(mark, f"{outcome.group}/{outcome.name}", outcome.expected, outcome.verdict, outcome.contained_by)
+
+
+def _row(mark: str, name: str, expected: str, verdict: str, by: str) -> None:
+    from vevolve.evolve.cli import render
+
+    cells = [render.line(cell, 400) for cell in (mark, name, expected, verdict, by)]
+    render.say(f"{cells[0]:<4}{cells[1]:<42}{cells[2]:<26}{cells[3]:<11}{cells[4]}".rstrip())
