@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vevolve.types import Candidate, CandidateFault, Containment, Json, Level
+from vevolve.sandbox.levels import level_of
+from vevolve.types import Candidate, CandidateFault, Containment, Json
 
 if TYPE_CHECKING:
     from vevolve.sandbox.subject import Sandbox
-
-CORE = ("landlock", "seccomp", "session", "limits", "capabilities", "no_new_privileges", "descriptors")
-"""Without one of these: L0."""
-NAMESPACES = ("user", "mounts", "processes", "network", "ipc", "hostname")
-"""Without one of these: L1."""
 
 SONG = '''
 import ctypes, errno, os, resource
@@ -97,25 +93,3 @@ def sing(sandbox: Sandbox) -> Containment:
     if layers.get("session") == "active" and not song["leads_session"]:
         layers["session"] = "absent: the canary is in another's process group"
     return Containment(level=level_of(layers), layers=layers)
-
-
-def level_of(layers: dict[str, str]) -> Level:
-    """L3: all layers. L2: no cgroup. L1: a namespace is missing. L0: less."""
-    if any(layers.get(name) != "active" for name in CORE):
-        return "L0"
-    if any(layers.get(name) != "active" for name in NAMESPACES):
-        return "L1"
-    return "L3" if layers.get("cgroup") == "active" else "L2"
-
-
-def refusal(containment: Containment, minimum: Level) -> str:
-    """One line for the user."""
-    missing = [
-        f"{name} ({state.removeprefix('absent: ')})"
-        for name, state in containment.layers.items()
-        if name in (*CORE, *NAMESPACES) and state != "active"
-    ]
-    return (
-        f"Candidates can be isolated to {containment.level} here, {minimum} is needed; missing: {', '.join(missing)}. "
-        "Run on a kernel with Landlock and seccomp, or accept the risk with --allow-degraded."
-    )

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from vevolve.errors import SandboxUnavailable, VEvolveError
-from vevolve.sandbox import canary
+from vevolve.sandbox import canary, levels
 from vevolve.sandbox.process import SandboxedProcess
 from vevolve.sandbox.warm import End, Limits, Warm
 from vevolve.types import Candidate, Containment, Level, Returns, Service
@@ -47,7 +47,7 @@ class Sandbox:
         try:
             self.containment: Containment = canary.sing(self)
             if self.containment.level < minimum and not allow_degraded:
-                raise SandboxUnavailable(canary.refusal(self.containment, minimum))
+                raise SandboxUnavailable(levels.refusal(self.containment, minimum))
         except BaseException:
             self.close()
             raise

@@ -72,14 +72,16 @@ def _packages() -> dict[str, str | None]:
 
 def _sandbox() -> dict[str, Any]:
     from vevolve.errors import VEvolveError
-    from vevolve.sandbox import probe
+    from vevolve.sandbox import cure, missing, probe
 
     try:
         containment = probe()
     except VEvolveError as error:
-        return {"usable": False, "level": None, "layers": {}, "why": str(error)}
+        return {"usable": False, "level": None, "layers": {}, "missing": {}, "why": str(error)}
     usable = containment.level >= "L1"
-    return {"usable": usable, "level": containment.level, "layers": dict(containment.layers), "why": ""}
+    absent = {name: {"why": why, "cure": cure(name, why)} for name, why in missing(containment.layers).items()}
+    layers = dict(containment.layers)
+    return {"usable": usable, "level": containment.level, "layers": layers, "missing": absent, "why": ""}
 
 
 def _gpus() -> list[str]:
@@ -99,17 +101,30 @@ def _show(found: dict[str, Any]) -> None:
     render.say("\npackages")
     for name, version in found["packages"].items():
         render.say(f"  {name:<20} {version or 'MISSING: pip install vevolve'}")
-    sandbox = found["sandbox"]
-    state = f"level {sandbox['level']}" if sandbox["level"] else f"UNAVAILABLE: {sandbox['why']}"
-    refused = "" if sandbox["usable"] or not sandbox["level"] else ", below the minimum: runs need --allow-degraded"
-    render.say(f"\nsandbox: {state}{refused}")
-    for layer, why in sandbox["layers"].items():
-        render.say(f"  {layer:<20} {render.line(why)}")
+    _show_sandbox(found["sandbox"])
     render.say(f"\nGPU: {', '.join(found['gpus']) or 'none; everything but latency runs without'}")
     for name, is_set in found["keys"].items():
         render.say(f"{name}: {'set' if is_set else 'not set; needed only for that provider'}")
     missing = [name for name, there in found["recorder"].items() if not there]
     render.say(f"offline model: {'installed' if not missing else _install(missing)}")
+
+
+def _show_sandbox(sandbox: dict[str, Any]) -> None:
+    """The level, the layers, and for each absent one why and what would bring it."""
+    from vevolve.evolve.cli import render
+
+    if not sandbox["level"]:
+        render.say(f"\nsandbox: UNAVAILABLE: {render.clean(sandbox['why'])}")
+        return
+    refused = "" if sandbox["usable"] else ", below the minimum of L1: runs need --allow-degraded"
+    render.say(f"\nsandbox: level {sandbox['level']} of L3{refused} (docs/threat-model.md says what the levels mean)")
+    for layer, state in sandbox["layers"].items():
+        if layer not in sandbox["missing"]:
+            render.say(f"  {layer:<20} {render.line(state)}")
+    for layer, found in sandbox["missing"].items():
+        render.say(f"  {layer:<20} ABSENT: {render.line(found['why'], 300)}")
+        if found["cure"]:
+            render.say(f"  {'':<20} to have it, {found['cure']}")
 
 
 def _install(missing: list[str]) -> str:

@@ -94,10 +94,16 @@ def _program(file: str, problem: str | None) -> tuple[Candidate, str]:
 
 
 def open_sandbox(problem: Problem, allow_degraded: bool) -> Sandbox:
-    """A sandbox for a problem's arrays. Raises `SandboxUnavailable` below the minimum level."""
+    """A sandbox for a problem's arrays; one line on stderr below the highest level.
+
+    Raises `SandboxUnavailable` below the minimum.
+    """
+    from vevolve.evolve.cli import render
     from vevolve.sandbox import Sandbox
 
-    return Sandbox(arrays=problem.arrays, allow_degraded=allow_degraded)
+    sandbox = Sandbox(arrays=problem.arrays, allow_degraded=allow_degraded)
+    render.warn_of_level(sandbox.containment)
+    return sandbox
 
 
 @check.command("problem")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from vevolve.types import Objective, Point, Verdict
+from vevolve.types import Containment, Objective, Point, Verdict
 
 SHORT = 10
 """Characters of an id that are shown; any unique prefix is taken."""
@@ -46,6 +46,14 @@ def print_json(value: Any) -> None:
 def say(text: str = "") -> None:
     """A line of our own on the standard output."""
     sys.stdout.write(text + "\n")
+
+
+def warn_of_level(containment: Containment) -> None:
+    """One line to stderr where candidates are contained to less than the highest level."""
+    from vevolve.sandbox import banner
+
+    if words := banner(containment):
+        sys.stderr.write(clean(words) + "\n")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:

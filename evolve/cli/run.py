@@ -176,7 +176,8 @@ def _drive(started: api.Run, as_json: bool) -> int:
     import os
     import signal
 
-    from vevolve.evolve.cli import FAILED, panel, summary
+    from vevolve.archive.events import Resumed, Started
+    from vevolve.evolve.cli import FAILED, panel, render, summary
 
     with started.interruptible():
         stop, stopped = signal.getsignal(signal.SIGINT), False
@@ -193,6 +194,8 @@ def _drive(started: api.Run, as_json: bool) -> int:
         try:
             with panel.open_panel(started, as_json) as show:
                 for event in started:
+                    if isinstance(event, Started | Resumed):
+                        render.warn_of_level(event.containment)
                     show(event)
         except KeyboardInterrupt:
             # Threads and Ray actors would be waited for on the way out, and "at once" was asked for.

@@ -13,18 +13,18 @@ import pytest
 
 import vevolve
 from vevolve.errors import SandboxUnavailable
-from vevolve.sandbox import Sandbox, canary, probe
+from vevolve.sandbox import Sandbox, levels, probe
 from vevolve.sandbox.cgroups import places
 from vevolve.sandbox.inspection import inspect
-from vevolve.types import Array, Candidate, Json
+from vevolve.types import Array, Candidate, Containment, Json
 
 SOURCE = str(Path(vevolve.__file__).parent.parent)
 
 
 def test_every_layer_is_active_here_and_the_level_says_so(sandbox: Sandbox) -> None:
     layers = sandbox.containment.layers
-    missing = {name: layers.get(name) for name in canary.CORE if layers.get(name) != "active"}
-    assert not missing and sandbox.containment.level == canary.level_of(layers) != "L0"
+    missing = {name: layers.get(name) for name in levels.CORE if layers.get(name) != "active"}
+    assert not missing and sandbox.containment.level == levels.level_of(layers) != "L0"
 
 
 @pytest.mark.parametrize("layer", ["landlock", "seccomp", "session", "limits", "capabilities", "no_new_privileges"])
@@ -41,7 +41,7 @@ def test_a_withheld_layer_is_reported_and_refused(layer: str) -> None:
 
 
 def test_without_namespaces_the_level_is_one_and_signals_are_still_refused() -> None:
-    with Sandbox(arrays="numpy", withhold=set(canary.NAMESPACES)) as sandbox:
+    with Sandbox(arrays="numpy", withhold=set(levels.NAMESPACES)) as sandbox:
         assert sandbox.containment.level == "L1"
         subject = sandbox.subject(Candidate("import os\ndef f(pid, number): os.kill(pid, number)"))
         for pid in (os.getpid(), 0, -1):
@@ -73,6 +73,21 @@ def test_a_path_that_landlock_cannot_add_is_fatal_even_when_degraded(monkeypatch
         Sandbox(arrays="numpy", allow_degraded=True)
 
 
+def test_one_line_tells_the_level_and_why_below_the_highest() -> None:
+    layers = dict.fromkeys(levels.ALL, "active")
+    assert levels.level_of(layers) == "L3" and levels.banner(Containment(level="L3", layers=layers)) == ""
+    for layer, level in {"cgroup": "L2", "network": "L1", "landlock": "L0"}.items():
+        short = {**layers, layer: "absent: because"}
+        line = levels.banner(Containment(level=levels.level_of(short), layers=short))
+        assert f"level {level}" in line and f"{layer}: because" in line and "\n" not in line
+        assert ("NOT CONTAINED" in line) == (level == "L0")
+
+
+def test_every_absent_layer_that_a_user_can_bring_has_a_cure() -> None:
+    assert all(levels.cure(name, "why") for name in ("landlock", "seccomp", "cgroup", *levels.NAMESPACES))
+    assert "/opt" in levels.cure("user", "other users may not read the Python installation")
+
+
 def test_inspection_from_outside_finds_an_open_process() -> None:
     claimed = dict.fromkeys(("landlock", "seccomp", "processes", "user", "network", "mounts"), "active")
     with pytest.raises(SandboxUnavailable, match="seccomp, processes, user, network, mounts"):
@@ -88,7 +103,7 @@ def test_probe_tells_what_this_machine_gives(sandbox: Sandbox) -> None:
 REPORT = """
 import json, os, sys
 from vevolve.sandbox import Sandbox
-from vevolve.types import Array, Candidate, Json
+from vevolve.types import Array, Candidate, Containment, Json
 text = '''
 import os
 def f(path):

@@ -95,6 +95,18 @@ def _inline(command: list[str]) -> list[str]:
     return ["--workers", "inline"] if command[0] == "run" else []
 
 
+def test_below_the_highest_level_each_start_says_so_in_one_line(vevolve, monkeypatch) -> None:
+    from vevolve.sandbox import cgroups
+
+    monkeypatch.setattr(cgroups, "places", lambda own, mounts: iter(()))
+    for command in (["eval", "circle_packing/grid"], ["run", "circle_packing/grid", "-n", "1", "--workers", "inline"]):
+        said = vevolve(*command).err.splitlines()
+        assert [line.startswith("Sandbox level L") for line in said] == [True] and "cgroup" in said[0]
+    plain = vevolve("doctor").out
+    assert "cgroup               ABSENT: no group" in plain and "systemd-run" in plain
+    assert "cgroup" in json.loads(vevolve("doctor", "--json").out)["sandbox"]["missing"]
+
+
 def test_doctor_tells_whether_keys_are_set_and_never_what_they_are(vevolve, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
     outcome = vevolve("doctor", "--json")
