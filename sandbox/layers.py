@@ -139,6 +139,17 @@ def be_first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def tasks_of(user: int) -> int:
+    """Threads that an identity has now, as far as they can be seen."""
+    found = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
+            if int(fields["Uid"].split()[0]) == user:
+                found += int(fields["Threads"])
+    return found
+
+
 def forbid_new_privileges() -> None:
     """For this process and all that come from it."""
     _check(_libc.prctl(PR_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no new privileges")
@@ -220,8 +231,15 @@ def mount_scratch(size: int, user: int) -> None:
     os.chdir(OWN)
 
 
-def limit(memory: int, cpu_s: int, threads: int | None, file_bytes: int) -> None:
-    """Bounds of the kernel. `memory` is the whole address space, in bytes."""
+def limit(memory: int, cpu_s: int, threads: int, file_bytes: int) -> None:
+    """Bounds of the kernel.
+
+    Args:
+        memory: the whole address space, in bytes.
+        cpu_s: of all threads together.
+        threads: that the identity may have, wherever they run.
+        file_bytes: of one file.
+    """
     bounds = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: cpu_s,
@@ -231,9 +249,8 @@ def limit(memory: int, cpu_s: int, threads: int | None, file_bytes: int) -> None
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_SIGPENDING: 64,
+        resource.RLIMIT_NPROC: threads,
     }
-    if threads is not None:
-        bounds[resource.RLIMIT_NPROC] = threads
     for name, bound in bounds.items():
         hard = resource.getrlimit(name)[1]
         bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)

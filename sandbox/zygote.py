@@ -38,6 +38,8 @@ FIRST_USER, USERS = 61184, 4336
 """Identities that no account has; each child takes one at random."""
 SHARED = 8
 """Processes of one identity that a limit of threads leaves room for: an ordinary user's children share theirs."""
+OTHERS = 8192
+"""Tasks that a user may start elsewhere before a candidate without an identity of its own is refused threads."""
 
 
 def _load(name: str) -> ModuleType:
@@ -80,7 +82,7 @@ class Zygote:
         self.parent = os.pidfd_open(os.getppid())
         self.rules = -1
         self.user: int | None = None
-        self.memory = 0
+        self.memory = self.tasks = 0
         self.child: ModuleType
 
     # -------------------------------------------------------------------------------------------------- before
@@ -102,6 +104,7 @@ class Zygote:
         layers.fold_memory()
         layers.be_first_to_go()
         self.memory = _address_space() + plan["memory_bytes"]
+        self.tasks = layers.tasks_of(os.geteuid()) + OTHERS
         switches = not inside and layers.may_switch_users(FIRST_USER, USERS)
         if inside or privileged:
             layers.attempt(noted, "network", lambda: layers.unshare(layers.NEW_NETWORK), self.withheld)
@@ -206,7 +209,7 @@ class Zygote:
         if noted["mounts"] == "active":
             layers.mount_scratch(plan["scratch_bytes"], user)
         # Threads are counted for each identity, and only one that is its own may be held to a small number.
-        threads = plan["threads"] + SHARED if noted["user"] == "active" else None
+        threads = plan["threads"] + (SHARED if noted["user"] == "active" else self.tasks)
         bound = lambda: layers.limit(self.memory, plan["cpu_s"], threads, plan["scratch_bytes"])  # noqa: E731
         layers.attempt(held, "limits", bound, withheld)
         layers.attempt(held, "session", lambda: os.setsid(), withheld)

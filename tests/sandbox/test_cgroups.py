@@ -200,6 +200,15 @@ def test_v2_is_entered_seen_and_ended_in_the_same_way(monkeypatch: pytest.Monkey
     assert not slot.exists
 
 
+def test_the_bounds_of_v2_are_written_where_it_reads_them(tmp_path: Path) -> None:
+    slot = Slot.__new__(Slot)
+    slot._unified, slot._folders = True, [tmp_path]
+    (tmp_path / "memory.swap.max").touch()
+    slot._bound(1 << 28, 24)
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert written == {"memory.max": str(1 << 28), "memory.oom.group": "1", "memory.swap.max": "0", "pids.max": "24"}
+
+
 def assert_cleared(slot: Slot) -> None:
     inside = [
         subprocess.Popen(

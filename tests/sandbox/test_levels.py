@@ -105,9 +105,10 @@ import json, os, sys
 from vevolve.sandbox import Sandbox
 from vevolve.types import Array, Candidate, Containment, Json
 text = '''
-import os
+import os, resource
 def f(path):
     import colorsys, sqlite3
+    assert 0 < resource.getrlimit(resource.RLIMIT_NPROC)[0] < 50000
     try: return os.listdir(path)
     except OSError as error: return type(error).__name__
 '''
