@@ -13,7 +13,7 @@ import pytest
 
 import vevolve
 from vevolve.errors import SandboxUnavailable
-from vevolve.sandbox import Sandbox, levels, probe
+from vevolve.sandbox import Limits, Sandbox, levels, probe
 from vevolve.sandbox.cgroups import places
 from vevolve.sandbox.inspection import inspect
 from vevolve.types import Array, Candidate, Containment, Json
@@ -86,6 +86,14 @@ def test_one_line_tells_the_level_and_why_below_the_highest() -> None:
 def test_every_absent_layer_that_a_user_can_bring_has_a_cure() -> None:
     assert all(levels.cure(name, "why") for name in ("landlock", "seccomp", "cgroup", *levels.NAMESPACES))
     assert "/opt" in levels.cure("user", "other users may not read the Python installation")
+
+
+def test_every_layer_and_limit_stands_in_the_threat_model() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "threat-model.md").read_text()
+    assert [name for name in levels.ALL if f"| `{name}` |" not in page] == []
+    limits = Limits()
+    words = f"a call ({limits.call_s:g} s), on a process ({limits.total_s:g} s), on all processes of an examination "
+    assert words + f"({limits.candidate_s:g} s)" in page and f"last {limits.log_bytes >> 10} KiB" in page
 
 
 def test_inspection_from_outside_finds_an_open_process() -> None:
