@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from vevolve.evaluators.alarm import notice
 from vevolve.evaluators.contract import Problem, Stage, Workload
 from vevolve.types import Candidate, CandidateFault, Cost, Seed, Subject, Verdict
 
@@ -58,4 +59,13 @@ def _walk(problem: Problem, subject: Subject, stages: Sequence[tuple[Stage, Work
         processes=getattr(subject, "processes", 0),
     )
     containment = getattr(subject, "containment", None)
-    return verdict.model_copy(update={"stage": name, "cost": cost, "containment": containment})
+    feedback = "\n\n".join(filter(None, (verdict.feedback, _alarm(subject.candidate))))
+    return verdict.model_copy(update={"stage": name, "cost": cost, "containment": containment, "feedback": feedback})
+
+
+def _alarm(candidate: Candidate) -> str:
+    """What looks hostile in the program. Said with any verdict, and never the reason for one."""
+    try:
+        return notice(candidate.tree)
+    except CandidateFault:
+        return ""

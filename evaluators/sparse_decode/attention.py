@@ -89,11 +89,12 @@ def deviation(answer: Answer, dense: Reference, step: int) -> Deviation:
     weights = np.exp(scores - peak)
     total = weights.sum(axis=-1)
     out = _weighted(weights, answer.ids, dense.values)
-    if answer.tail is not None:
-        weights = np.exp(answer.tail[0] - peak)
-        total += weights.sum(axis=-1)
-        out += weights @ answer.tail[1]
+    # A tail may hold the largest floats there are; what overflows is as wrong as an error gets.
     with np.errstate(over="ignore", invalid="ignore"):
+        if answer.tail is not None:
+            weights = np.exp(answer.tail[0] - peak)
+            total += weights.sum(axis=-1)
+            out += weights @ answer.tail[1]
         out /= total[..., None]
         exact = dense.outputs[step]
         error = np.linalg.norm(out - exact, axis=-1) / np.maximum(np.linalg.norm(exact, axis=-1), 1e-30)

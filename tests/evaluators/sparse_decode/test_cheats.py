@@ -37,26 +37,42 @@ def honest(judge):
 
 
 def test_there_are_cheats_of_every_kind():
-    assert len(CHEATS) >= 25
+    assert len(CHEATS) >= 90
 
 
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_gets_the_expected_verdict_and_gains_nothing(name, judge, honest):
     source = CHEATS[name].read_text()
-    expected = re.search(r"^Expected: (\w+)", source, re.MULTILINE)
+    expected = re.search(r"^Expected: ([a-z ]+)", source, re.MULTILINE)
     assert expected, f"{name} does not say what it expects"
     verdict = judge(source)
     status = "fair" if verdict.valid else verdict.status
-    assert status == expected[1], verdict.feedback
+    assert status in expected[1].strip().split(" or "), verdict.feedback
     if verdict.valid:
         assert hypervolume(problem, verdict.points) <= honest
 
 
-@pytest.mark.parametrize("name", ["smuggles_by_global", "smuggles_by_file", "smuggles_by_environment"])
-def test_what_build_left_behind_is_gone_in_select(name, judge):
-    window = "import torch\n" + CHEATS["over_budget"].read_text().split("import torch\n")[1].replace(
-        "tokens - 1", "tokens"
+SMUGGLERS = [name for name in CHEATS if name.startswith("smuggles_")] + ["index_changed_in_place"]
+
+
+@pytest.fixture(scope="module")
+def window(judge):
+    plain = judge(
+        "import torch\n" + CHEATS["over_budget"].read_text().split("import torch\n")[1].replace("tokens - 1", "tokens")
     )
-    cheat, plain = judge(CHEATS[name].read_text()), judge(window)
     assert plain.valid
-    assert [point["error"] for point in cheat.points] == [point["error"] for point in plain.points]
+    return plain
+
+
+@pytest.mark.parametrize("name", SMUGGLERS)
+def test_what_was_left_behind_is_gone_in_select(name, judge, window):
+    cheat = judge(CHEATS[name].read_text())
+    assert [point["error"] for point in cheat.points] == [point["error"] for point in window.points]
+
+
+@pytest.mark.parametrize("name", ["index_of_long_names", "index_of_shapes", "index_of_types"])
+def test_names_shapes_and_types_are_charged_at_every_step(name, judge, window):
+    cheat = judge(CHEATS[name].read_text())
+    extra = min(one["traffic"] - other["traffic"] for one, other in zip(cheat.points, window.points, strict=True))
+    dense = 2 * 2 * 1100 * 32 * 2  # K and V, heads, tokens, dimensions, bytes of an element
+    assert extra * dense >= 60 * 16  # the dimensions of 60 tensors, not to speak of their names

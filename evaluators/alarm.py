@@ -1,0 +1,151 @@
+"""A look at a program's syntax tree for what looks hostile or cannot help. It names, and decides nothing.
+
+An alarm, never the boundary: whoever wants to get past it can (`getattr(torch, "_" + "C")`), and an honest program may
+set it off. What holds a program is the sandbox and the verifier; the alarm tells its author, and whoever reads the
+feedback, where to look. Source of the idea: KernelBench's static checker, which says the same of itself.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+ORDINARY = frozenset(
+    """
+    torch numpy scipy math cmath itertools functools collections dataclasses typing heapq bisect operator
+    statistics contextlib enum abc copy numbers fractions decimal warnings __future__
+    """.split()  # noqa: SIM905
+)
+"""Modules that a program about arrays may well import."""
+CALLS = {
+    "exec": "runs text as code",
+    "eval": "runs text as code",
+    "compile": "makes code of text",
+    "__import__": "imports by name",
+    "open": "opens a file",
+    "input": "waits for input",
+    "breakpoint": "stops",
+    "globals": "reaches for the namespace",
+    "vars": "reaches for a namespace",
+    "locals": "reaches for a namespace",
+    "memoryview": "reaches for memory",
+}
+ATTRIBUTES = {
+    "_getframe": "walks the stack",
+    "f_back": "walks the stack",
+    "f_locals": "walks the stack",
+    "f_globals": "walks the stack",
+    "tb_frame": "walks the stack",
+    "gi_frame": "walks the stack",
+    "load": "reads a file",
+    "save": "writes a file",
+    "fromfile": "reads a file",
+    "tofile": "writes a file",
+    "memmap": "maps a file",
+    "load_library": "loads native code",
+    "cpp_extension": "compiles native code",
+    "from_file": "maps a file",
+    "data_ptr": "asks where memory lies",
+    "_C": "reaches below torch",
+    "ctypeslib": "reaches below numpy",
+    "seed": "takes randomness that is not in rng",
+    "manual_seed": "takes randomness that is not in rng",
+}
+DUNDERS = frozenset(
+    """
+    __class__ __bases__ __base__ __mro__ __subclasses__ __globals__ __builtins__ __dict__ __code__ __closure__
+    __defaults__ __kwdefaults__ __getattribute__ __import__ __loader__ __spec__ __traceback__ __reduce__
+    __reduce_ex__ __setattr__ __init_subclass__
+    """.split()  # noqa: SIM905
+)
+"""Names by which a program walks from an object to everything else."""
+MEMOISED = frozenset({"cache", "lru_cache", "cached_property"})
+GROWING = frozenset({"append", "add", "extend", "insert", "setdefault", "update"})
+"""Methods by which a container keeps something."""
+MOST = 8
+"""Places that are named."""
+
+
+def alarms(tree: ast.Module) -> list[str]:
+    """What looks hostile in a program, as lines such as "line 3: imports os", in the order of the text."""
+    found = {(line, what) for node in ast.walk(tree) for line, what in _seen(node)}
+    found |= set(_kept(tree))
+    return [f"line {line}: {what}" for line, what in sorted(found)]
+
+
+def notice(tree: ast.Module) -> str:
+    """The alarms as a paragraph of feedback; empty where there are none."""
+    found = alarms(tree)
+    if not found:
+        return ""
+    more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
+    return f"Static alarm (it changes no verdict): {'; '.join(found[:MOST])}{more}."
+
+
+def _seen(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """What one node sets off."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        names = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        for name in names:
+            if name.partition(".")[0] not in ORDINARY:
+                yield node.lineno, f"imports {name[:60]}"
+            elif "cpp_extension" in name or "._" in name:
+                yield node.lineno, f"reaches into {name[:60]}"
+    elif isinstance(node, ast.Attribute):
+        if node.attr in DUNDERS:
+            yield node.lineno, f"walks by {node.attr}"
+        elif node.attr in ATTRIBUTES:
+            yield node.lineno, f"{ATTRIBUTES[node.attr]} (.{node.attr})"
+    elif isinstance(node, ast.Name):
+        if node.id in DUNDERS:
+            yield node.lineno, f"walks by {node.id}"
+    elif isinstance(node, ast.Call):
+        yield from _called(node)
+    elif isinstance(node, ast.Global | ast.Nonlocal):
+        yield node.lineno, f"keeps {', '.join(node.names)[:60]} between calls"
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield from _defined(node)
+
+
+def _kept(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Where a function puts something into a container of the module, which lives from call to call."""
+    held: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict | ast.List | ast.Set | ast.Call):
+            held |= {name.id for name in node.targets if isinstance(name, ast.Name)}
+    for function in tree.body:
+        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+            kept: ast.expr | None = None
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                kept = node.value
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in GROWING:
+                kept = node.func.value
+            if isinstance(kept, ast.Name) and kept.id in held and isinstance(node, ast.expr):
+                yield node.lineno, f"keeps something in {kept.id[:40]} between calls"
+
+
+def _called(node: ast.Call) -> Iterator[tuple[int, str]]:
+    if not isinstance(node.func, ast.Name):
+        return
+    name = node.func.id
+    if name in CALLS:
+        yield node.lineno, f"{CALLS[name]} ({name})"
+    elif name in ("getattr", "setattr", "delattr", "hasattr") and len(node.args) > 1:
+        word = node.args[1]
+        if not isinstance(word, ast.Constant):
+            yield node.lineno, f"{name} of a name that is made as it runs"
+        elif str(word.value).startswith("_"):
+            yield node.lineno, f"{name} of {word.value!r:.40}"
+        elif name == "setattr":
+            yield node.lineno, f"changes an object (setattr of {word.value!r:.40})"
+
+
+def _defined(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, str]]:
+    for default in [*node.args.defaults, *node.args.kw_defaults]:
+        if isinstance(default, ast.Dict | ast.List | ast.Set):
+            yield default.lineno, f"keeps a default of `{node.name[:40]}` between calls"
+    for decorator in node.decorator_list:
+        name = decorator.func if isinstance(decorator, ast.Call) else decorator
+        word = name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "")
+        if word in MEMOISED:
+            yield decorator.lineno, f"remembers what `{node.name[:40]}` returned (@{word})"

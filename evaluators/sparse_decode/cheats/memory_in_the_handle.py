@@ -1,0 +1,19 @@
+"""Keep keys in the class of the cache handle, which the sandbox makes once.
+
+Group: memory
+Expected: unstable
+"""
+
+import torch
+
+
+def select(query, cache, budget, layer):
+    """Exact top-k; keys that were read once for a length are never read again."""
+    name = f"{layer}:{cache.n // 64}"
+    keys = getattr(type(cache), name, None)
+    if keys is None or keys.shape[1] < cache.n:
+        keys = cache.keys(torch.arange(cache.n).expand(len(query), -1))
+        setattr(type(cache), name, keys)
+    scores = (query @ keys[:, : cache.n].mT / query.shape[-1] ** 0.5).softmax(dim=-1).sum(dim=1)
+    ids = scores.sort(dim=1, descending=True, stable=True).indices[:, : budget.tokens]
+    return ids, torch.ones(ids.shape)

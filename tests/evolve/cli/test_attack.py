@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from vevolve.evolve.attack import trial
+
+KEYS = ["name", "group", "expected", "verdict", "contained_by", "succeeded"]
+
+
+def test_the_scoreboard_as_json_is_a_list_of_what_was_asked_for(vevolve) -> None:
+    done = vevolve("attack", "-p", "circle_packing", "--fast", "--group", "geometry", "--json")
+    found = json.loads(done.out)
+    assert (done.code, [list(row) for row in found]) == (0, [KEYS] * 8)
+    assert {row["name"]: row["verdict"] for row in found}["tolerance"] == "fair"
+    assert not any(row["succeeded"] for row in found) and all(row["contained_by"] for row in found)
+
+
+def test_the_scoreboard_for_people_ends_with_a_count(vevolve) -> None:
+    done = vevolve("attack", "-p", "circle_packing", "--fast", "--name", "drives_the_terminal")
+    lines = done.out.splitlines()
+    assert done.code == 0 and lines[0].startswith("1 attacks on circle_packing, sandbox level L")
+    assert lines[-1] == "0 of 1 attacks succeeded" and "\x1b" not in done.out
+    assert lines[2].split()[:4] == ["ok", "reader/drives_the_terminal", "crash", "crash"]
+
+
+def test_one_success_is_shown_and_fails_the_command(vevolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial.readers, "spoken", lambda *_: ["it \x1b[2Jspeaks"])
+    done = vevolve("attack", "-p", "circle_packing", "--fast", "--name", "outside")
+    assert done.code == 1 and "1 of 1 attacks succeeded" in done.out and "WON" in done.out
+    assert "nothing: it speaks" in done.out and "\x1b" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [("--group", "teft", "theft"), ("--name", "outsid", "outside"), ("-p", "nine", "Known")],
+)
+def test_unknown_names_are_misuse_with_a_hint(option: str, value: str, hint: str, vevolve) -> None:
+    problem = [] if option == "-p" else ["-p", "circle_packing"]
+    done = vevolve("attack", *problem, "--fast", option, value)
+    assert done.code == 2 and hint in done.err
