@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable
 from functools import partial
 
-from vevolve.evolve.mutator.program import Change, Program, Site, Span, sites
+from vevolve.evolve.mutator.program import Change, Option, Program, Site, Span, pick, sites
 
 LARGEST = 2**53
 """Beyond it a float no longer holds every integer."""
@@ -16,14 +15,10 @@ _NAMED, _FLOAT, _INTEGER, _LIMIT, _STRUCTURAL, _CHOICE = 6.0, 1.0, 0.5, 0.3, 0.0
 
 def change_constant(program: Program, rng: random.Random) -> Change | None:
     """One constant changed. Those with a name at top level are drawn most, axes and indices hardly ever."""
-    places = [(site, weight(site)) for site in sites(program) if is_number(site.node)]
-    options: list[tuple[float, Callable[[], Change | None]]] = [
-        (heavy, partial(_number, program, site, rng)) for site, heavy in places
-    ]
-    options += [(_CHOICE, partial(_choice, program, name, rng)) for name in choices(program)]
-    if not options:
-        return None
-    return rng.choices([option for _, option in options], [heavy for heavy, _ in options])[0]()
+    places = [site for site in sites(program) if is_number(site.node)]
+    numbers = [Option(site.owner, weight(site), partial(_number, program, site, rng)) for site in places]
+    named = [Option("", _CHOICE, partial(_choice, program, name, rng)) for name in choices(program)]
+    return pick([*numbers, *named], rng)
 
 
 def is_number(node: ast.expr) -> bool:

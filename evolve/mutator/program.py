@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vevolve.types import Signature, parse_program
@@ -29,6 +30,30 @@ class Change:
 
     source: str
     idea: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """A change that could be made.
+
+    Attributes:
+        owner: the top-level function that it falls in, "" for none.
+        weight: how readily it is drawn.
+        make: makes it; None where the text does not allow it.
+    """
+
+    owner: str
+    weight: float
+    make: Callable[[], Change | None]
+
+
+def pick(options: Sequence[Option], rng: random.Random) -> Change | None:
+    """One option, made. All options of a function weigh at most 1 together, so that long functions are not favoured."""
+    totals: dict[str, float] = {}
+    for option in options:
+        totals[option.owner] = totals.get(option.owner, 0.0) + option.weight
+    weights = [option.weight / max(totals[option.owner] if option.owner else 1.0, 1.0) for option in options]
+    return rng.choices(options, weights)[0].make() if options else None
 
 
 @dataclass(frozen=True)
