@@ -49,11 +49,11 @@ def _float(value: float, rng: random.Random) -> float:
     if value == 0:
         return float(f"{10 ** rng.uniform(-3, 0):.2g}")
     kind = rng.random()
-    if kind < 0.05:
+    if kind < 0.08:
         return 0.0
-    if kind < 0.2:
-        found = value * rng.choice([0.25, 0.5, 2.0, 4.0])
-    elif kind < 0.35 and value < 1:
+    if kind < 0.3:
+        found = value * rng.choice([0.1, 0.25, 0.5, 2.0, 4.0, 10.0])
+    elif kind < 0.4 and value < 1:
         found = 1 - (1 - value) * 2 ** rng.uniform(-1, 1)
     elif kind < 0.6:
         found = value * 2 ** rng.uniform(-0.3, 0.3)
