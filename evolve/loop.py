@@ -14,6 +14,7 @@ the replies that were paid for.
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -93,7 +94,8 @@ class Loop:
     ) -> None:
         self._archive, self._secret, self._seed = archive, secret, seed
         self._questions, self._workers, self._config = questions, workers, config
-        self._promotes = any(stage.promotion for stage in questions.problem.stages)
+        promotes = any(stage.promotion for stage in questions.problem.stages)
+        self._least_gain = questions.problem.promotion_gain if promotes else math.inf
         self._free = {one.proposer.name for one in questions.proposers if is_free(one.proposer)}
         self._lag, self._grace = config.lag, grace
         # What is known.
@@ -166,7 +168,7 @@ class Loop:
                     self._known.learn(event, candidate := candidate_of(event))
                     if event.proposer in self._free and event.verdict.status != "unapplied":
                         self._known.draw(tree_hash(candidate))
-                    if event.hypervolume_gain > 0 and self._promotes:
+                    if event.hypervolume_gain > self._least_gain:
                         gained[candidate.id] = Selection(event.iteration, candidate.id)
                 case Selected():
                     gained.pop(event.candidate, None)
@@ -318,7 +320,7 @@ class Loop:
         )
         self._append(told)
         self._known.learn(told, candidate)
-        if told.hypervolume_gain > 0 and self._promotes:
+        if told.hypervolume_gain > self._least_gain:
             self._select(Selection(told.iteration, candidate.id), candidate)
 
     def _tell_selected(self, selection: Selection, verdict: Verdict) -> None:
