@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Ended, Proposed, Selected, Started, Told
@@ -214,6 +215,13 @@ def test_selecting_what_was_never_told_leaves_the_archive_as_it_was(archive: Arc
     assert archive.records() == [] and len(list(archive.events())) == 1
     archive.append(told)
     archive.verify()
+
+
+def test_an_event_that_could_not_be_read_back_is_refused(archive: Archive, tell: Tell) -> None:
+    bound = Bound(epsilon=0.1, delta=0.1, split="search", rate=math.nan, documents=9, upper=0.2)
+    with pytest.raises(ValidationError, match="rate"):
+        archive.append(tell(1, "a = 1", (0.1, 0.1)), tell(2, "b = 1", verdict=Verdict(valid=True, bounds=(bound,))))
+    assert archive.records() == [] and len(list(archive.events())) == 1
 
 
 def test_a_point_without_every_objective_is_kept_and_never_ranked(archive: Archive, tell: Tell) -> None:
