@@ -154,12 +154,19 @@ class Program:
 
 @functools.lru_cache(maxsize=256)
 def parse(source: str) -> Program | None:
-    """The program of that text, or None where it does not parse, or holds characters that its tree counts otherwise."""
+    """The program of that text.
+
+    None where it does not parse, is nested too deeply to be walked, or holds characters that its tree counts otherwise.
+    """
     try:
-        data, tree = source.encode(), parse_program(source)
+        data, program = source.encode(), Program(source, parse_program(source))
+        if b"\r" in data or b"\f" in data or not program.shape:
+            return None
+        for _ in sites(program):
+            pass
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return Program(source, tree) if b"\r" not in data and b"\f" not in data else None
+    return program
 
 
 @dataclass(frozen=True)
