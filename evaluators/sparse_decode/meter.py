@@ -144,7 +144,7 @@ class Meter:
         flat = checked.reshape(lead[0], -1) + np.arange(lead[0])[:, None] * lead[1]
         chosen = checked.reshape(lead[0], -1) >= 0
         _touch(self._touched(name), flat[chosen], rows.shape[1] * tensor.itemsize)
-        out = rows.take(flat, axis=0)
+        out: NDArray[Any] = rows.take(flat, axis=0)
         out[~chosen] = 0
         return out.reshape(*checked.shape, *tensor.shape[2 if per_head else 1 :])
 
