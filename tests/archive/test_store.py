@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Ended, Proposed, Selected, Started, Told
 from vevolve.errors import ArchiveError, BadInput, UnknownName
-from vevolve.types import Bound, Candidate, Containment, Cost, Point, Verdict
+from vevolve.types import Bound, Candidate, Containment, Cost, Objective, Point, Verdict
 
 Tell = Callable[..., Told]
 
@@ -410,3 +410,16 @@ def test_an_archive_opens_without_torch_ray_or_numpy(archive: Archive) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
+
+
+def test_more_is_better_where_an_objective_says_max(tmp_path: Path, start: Callable[..., Started], tell: Tell) -> None:
+    axis = Objective("sum", "max", worst=1.0)
+    with Archive.create(tmp_path / "packing", start(objectives=(axis,))) as archive:
+        for iteration, value in enumerate((2.0, 0.5, 2.5, 2.2)):
+            verdict = Verdict(valid=True, points=(Point(sum=value),))
+            assert archive.gain(verdict.points) == pytest.approx(max(0.0, value - 1 - archive.hypervolume()))
+            archive.append(tell(iteration, f"x = {iteration}", verdict=verdict))
+        assert [point["sum"] for _, point in archive.front_points()] == [2.5]
+        assert [archive.ranks()[name(f"x = {i}")] for i in range(4)] == [3, 4, 1, 2]
+        assert archive.hypervolume() == pytest.approx(1.5)
+        assert archive.hypervolume_curve() == [(0, 1.0), (1, 1.0), (2, 1.5), (3, 1.5)]
