@@ -42,16 +42,13 @@ class Entry:
 def canonical(event: Event) -> str:
     """The event as canonical JSON.
 
-    A number that is not finite becomes null, since JSON has none and a report may hold one. Raises
-    `pydantic.ValidationError` where the event could not be read back.
+    A number that is not finite becomes null, since JSON has none and a report may hold one.
     """
     plain = event.model_dump()
     try:
-        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError):
-        text = json.dumps(_plain(plain), sort_keys=True, separators=(",", ":"))
-    parse(text)
-    return text
+        return json.dumps(_plain(plain), sort_keys=True, separators=(",", ":"))
 
 
 def parse(text: str) -> Event:
@@ -65,7 +62,10 @@ def link(before: str, time: float, text: str) -> str:
 
 
 def write(db: sqlite3.Connection, head: tuple[int, str], time: float, events: Iterable[Event]) -> list[Entry]:
-    """Add rows after `head`, the number and hash of the last one. Returns them, with the events as read back."""
+    """Add rows after `head`, the number and hash of the last one. Returns them, with the events as read back.
+
+    Raises `pydantic.ValidationError` where an event could not be read back.
+    """
     seq, hash = head
     entries: list[Entry] = []
     for event in events:

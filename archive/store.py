@@ -65,10 +65,12 @@ class Archive:
         file = database.file_of(path)
         with contextlib.ExitStack() as undo, database.explained(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            if file.exists():
-                raise ArchiveError(f"{file} exists already; resume that run, or name another directory.")
-            lock = undo.enter_context(database.lock(file))
+            try:
+                file.touch(exist_ok=False)
+            except FileExistsError:
+                raise ArchiveError(f"{file} exists already; resume that run, or name another directory.") from None
             undo.callback(database.remove, file)
+            lock = undo.enter_context(database.lock(file))
             db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
             with database.transaction(db, file):
                 schema.create(db, started.objectives)
@@ -216,15 +218,13 @@ class Archive:
     def ancestors(self, id: str) -> list[Record]:
         """The line of first parents, nearest first, back to the seed."""
         self._refresh()
-        line: list[str] = []
         query = "SELECT parent FROM parents WHERE candidate = ? AND position = 0"
         with database.explained(self.path):
-            here = reading.resolve(self._db, id)
-            while (row := self._db.execute(query, (here,)).fetchone()) and row[0] not in (*line, id):
-                here = row[0]
-                line.append(here)
-        found = {record.id: record for record in self._records(reading.among(line))}
-        return [found[id] for id in line if id in found]
+            line = [reading.resolve(self._db, id)]
+            while (row := self._db.execute(query, line[-1:]).fetchone()) and row[0] not in line:
+                line.append(row[0])
+        found = {record.id: record for record in self._records(reading.among(line[1:]))}
+        return [found[id] for id in line[1:] if id in found]
 
     # ------------------------------------------------------------------------------------------------- fronts
 
@@ -234,7 +234,7 @@ class Archive:
         The one whose points the front would miss most comes first. Each has its points on this split and family.
         """
         worth = self._standing(split, family).contributions()
-        order = sorted(worth, key=lambda id: -worth[id])
+        order = sorted(worth, key=lambda id: (-worth[id], id))
         found = {record.id: record for record in self._records(reading.among(order))}
         return [reading.narrowed(found[id], split, family) for id in order]
 
@@ -313,7 +313,7 @@ class Archive:
         self, condition: tuple[str, Sequence[object]], order: Order = "told", limit: int | None = None
     ) -> list[Record]:
         self._refresh()
-        with database.explained(self.path):
+        with database.transaction(self._db, self.path, "DEFERRED"):
             return reading.records(self._db, condition, self._verdict_text, order, limit)
 
     def _verdict_text(self, id: str, split: str) -> str | None:

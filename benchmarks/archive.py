@@ -13,10 +13,12 @@ import argparse
 import random
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Asked, Event, Proposed, Started, Told
+from vevolve.archive.events import Asked, Proposed, Started, Told
+from vevolve.archive.fold import traits
 from vevolve.types import Candidate, Containment, Objective, Point, Verdict
 
 MEASURED = 100
@@ -56,42 +58,28 @@ def verdict(random_: random.Random, objectives: int, number: int) -> Verdict:
     return Verdict(valid=True, points=tuple(points), feedback="worst layers: 3, 7\n" * 20, report=report)
 
 
-def iterate(archive: Archive, random_: random.Random, objectives: int, number: int) -> None:
+def iterate(archive: Archive, random_: random.Random, found: Verdict, candidate: Candidate, number: int) -> None:
     ranks = archive.ranks()
-    parent = random_.choice(sorted(ranks)) if ranks else None
+    parent = random_.choice(list(ranks)) if ranks else None
     archive.children()
     archive.totals()
     parents = (parent,) if parent else ()
     archive.append(Asked(iteration=number, operation="mutate", parents=parents, proposer="offline"))
     if parent:
         archive.record(parent)
-    exchange = Proposed(
-        iteration=number, attempt=0, proposer="offline", system="s" * 4000, user="u" * 8000, reply="r" * 4000
-    )
-    archive.duplicate_of(Candidate(program(number)))
-    found = verdict(random_, objectives, number)
-    told: list[Event] = [
-        exchange,
+    archive.duplicate_of(candidate)
+    archive.append(
+        Proposed(iteration=number, attempt=0, proposer="offline", system="s" * 4000, user="u" * 8000, reply="r" * 4000),
         Told(
             iteration=number,
-            source=program(number),
+            source=candidate.source,
             parents=parents,
             operation="mutate",
             proposer="offline",
             verdict=found,
             hypervolume_gain=archive.gain(found.points),
         ),
-    ]
-    archive.append(*told)
-
-
-def hash_seconds(number: int) -> float:
-    """CPU seconds to hash the syntax trees of as many programs as were measured."""
-    start = time.process_time()
-    for other in range(number, number + MEASURED):
-        candidate = Candidate(program(other))
-        _ = candidate.tree_hash, candidate.constants
-    return time.process_time() - start
+    )
 
 
 def main() -> None:
@@ -99,32 +87,31 @@ def main() -> None:
     options.add_argument("--candidates", type=int, nargs="*", default=[100, 1000, 10000])
     options.add_argument("--objectives", type=int, nargs="*", default=[2, 3])
     given = options.parse_args()
-    print("objectives candidates  CPU ms/iteration  syntax hash ms  wall ms  open + ranks CPU s     MB")
+    print("objectives candidates  CPU ms/iteration  wall ms  syntax hash ms  open + ranks CPU s     MB")
     for objectives in given.objectives:
         with tempfile.TemporaryDirectory() as folder:
-            random_, number = random.Random(0), 0
+            random_, spent = random.Random(0), deque[tuple[float, float, float]](maxlen=MEASURED)
             archive = Archive.create(Path(folder), started(objectives))
-            for size in sorted(given.candidates):
-                while number < size - MEASURED:
-                    number += 1
-                    iterate(archive, random_, objectives, number)
-                cpu, wall = time.process_time(), time.perf_counter()
-                for _ in range(MEASURED):
-                    number += 1
-                    iterate(archive, random_, objectives, number)
-                cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-                hashing = hash_seconds(number)
-                start = time.process_time()
-                with Archive.open(Path(folder)) as reader:
-                    reader.ranks()
-                opened = time.process_time() - start
-                megabytes = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
-                own, wall = 1000 * (cpu - hashing) / MEASURED, 1000 * wall / MEASURED
-                print(
-                    f"{objectives:>10} {size:>10} {own:>17.2f} {1000 * hashing / MEASURED:>15.2f} {wall:>8.2f}"
-                    f" {opened:>19.2f} {megabytes:>6.0f}",
-                    flush=True,
-                )
+            for number in range(1, max(given.candidates) + 1):
+                found, candidate = verdict(random_, objectives, number), Candidate(program(number))
+                clocks = [time.process_time()]
+                traits(candidate)
+                clocks.append(time.process_time())
+                wall = time.perf_counter()
+                iterate(archive, random_, found, candidate, number)
+                spent.append((time.process_time() - clocks[1], time.perf_counter() - wall, clocks[1] - clocks[0]))
+                if number in given.candidates:
+                    own, wall, hashing = (1000 * sum(column) / len(spent) for column in zip(*spent, strict=True))
+                    start = time.process_time()
+                    with Archive.open(Path(folder)) as reader:
+                        reader.ranks()
+                    opened = time.process_time() - start
+                    megabytes = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
+                    print(
+                        f"{objectives:>10} {number:>10} {own:>17.2f} {wall:>8.2f} {hashing:>15.2f}"
+                        f" {opened:>19.2f} {megabytes:>6.0f}",
+                        flush=True,
+                    )
             archive.close()
 
 

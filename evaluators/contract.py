@@ -90,6 +90,8 @@ class Problem:
     """What a candidate sees where an array is passed."""
     default_seed: ClassVar[str] = "seed"
     """The seed that `check problem` takes for an honest program."""
+    promotion_gain: ClassVar[float] = 0.0
+    """Hypervolume that a candidate must add to the `search` front, more than this, to be examined for promotion."""
     published: ClassVar[tuple[Published, ...]] = ()
 
     def examine(self, subject: Subject, workload: Workload) -> Verdict:

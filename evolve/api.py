@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -111,7 +112,7 @@ class Run:
             self._loop.stop()
 
     @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Generator[None]:
         """Let the first Ctrl-C, or SIGTERM, call `stop`, and the second raise KeyboardInterrupt at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -323,4 +324,6 @@ def _checked(config: Config, proposers: Sequence[Weighted] | None) -> Sequence[W
 
 def _workers(config: Config, task: Task) -> Workers:
     options = SandboxOptions(allow_degraded=config.allow_degraded)
-    return open_workers(config.workers, task.problem_name, options, ray_address=config.ray_address)
+    # More than this would idle: `lag` iterations are in flight, each with at most one selection on its heels.
+    most = min(len(os.sched_getaffinity(0)), 2 * config.lag)
+    return open_workers(config.workers or most, task.problem_name, options, ray_address=config.ray_address)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from vevolve.archive.events import Told
 from vevolve.archive.fold import traits
+from vevolve.archive.pareto import contributions
 from vevolve.archive.reading import loss_of
 from vevolve.archive.standing import Standing
 from vevolve.evolve.proposers.contract import Operation
@@ -93,21 +94,30 @@ class View:
     def weights(self) -> list[float]:
         """How likely each of `valid` is to be a parent, as running sums.
 
-        One over the Pareto rank of its best operating point, up to doubled by what it alone adds to the hypervolume
-        of the front, and divided by one more than the number of its children (as ShinkaEvolve does, so that no
-        parent is worn out).
+        One over the Pareto rank of its best operating point, up to doubled by what its points alone add to the
+        hypervolume of the front, and divided by one more than the number of its children (as ShinkaEvolve does, so
+        that no parent is worn out).
         """
         if self._weights is None:
-            ranks, worth = self._standing.ranks(), self._standing.contributions()
-            most = max(worth.values(), default=0.0) or 1.0
+            ranks, worth = self._standing.ranks(), self._worth()
             last = max(ranks.values(), default=0) + 1
             self._weights = list(
                 itertools.accumulate(
-                    (1 + worth.get(one, 0.0) / most) / ranks.get(one, last) / (1 + self._children[one])
-                    for one in self.valid
+                    (1 + worth.get(one, 0.0)) / (ranks.get(one, last) * (1 + self._children[one])) for one in self.valid
                 )
             )
         return self._weights
+
+    def _worth(self) -> dict[str, float]:
+        """Candidate on the front -> the sum over its points of what the front would lose without that point, 0 to 1."""
+        front = self._standing.front()
+        worth: dict[str, float] = {}
+        for loss, alone in zip(front, contributions(front, self._standing.reference), strict=True):
+            owners = self._standing.owners[loss]
+            for owner in owners:
+                worth[owner] = worth.get(owner, 0.0) + alone / len(owners)
+        most = max(worth.values(), default=0.0) or 1.0
+        return {owner: own / most for owner, own in worth.items()}
 
 
 def points_of(verdict: Verdict, split: Split = "search", family: str = "") -> list[Point]:

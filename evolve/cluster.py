@@ -15,7 +15,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ class Actor:
         """Wait for the actor, or for a new one in place of one that failed."""
         if self._actor is None:
             self.start()
-        actor, self._actor = self._actor, None
+        actor: Any = self._actor
+        self._actor = None
         try:
             containment: Containment = _get(actor.open.remote())
         except BaseException:
@@ -142,7 +143,7 @@ def _join(count: int, address: str | None) -> bool:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
+def _signals_kept() -> Generator[None]:
     """Leave SIGTERM as it is. Ray's own handler prints stack traces and skips the orderly end of a run."""
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -95,7 +95,7 @@ class Config(Value):
         file: Path | None = None,
         base: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The settings: flags over environment over TOML over `base` (an earlier session's) over defaults.
+        """The settings: flags over `base` (those of an earlier session) over environment over TOML over defaults.
 
         A flag that is None was not given. Without `file`, `vevolve.toml` of the working directory is read if it is
         there.
@@ -110,9 +110,9 @@ class Config(Value):
             key.removeprefix(PREFIX).lower(): value for key, value in environment.items() if key.startswith(PREFIX)
         }
         layers = [
-            _known(base or {}, cls, "setting"),
             _known(_from_file(file), cls, f"setting in {file or FILE}"),
             _known(exported, cls, f"setting in the environment ({PREFIX}...)"),
+            _known(base or {}, cls, "setting"),
             _known(named, cls, "setting"),
         ]
         merged: dict[str, Any] = {}

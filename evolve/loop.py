@@ -14,6 +14,7 @@ the replies that were paid for.
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,9 +27,10 @@ from typing import TypeVar
 from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Ended, Event, Proposed, Selected, Told
 from vevolve.errors import ProposerError
-from vevolve.evolve.ask import NOT_EVALUATED, View, is_reference, points_of
+from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
+from vevolve.evolve.history import History
 from vevolve.evolve.propose import Draft, Question, is_free, propose, tree_hash
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.threads import Threads
@@ -92,18 +94,16 @@ class Loop:
     ) -> None:
         self._archive, self._secret, self._seed = archive, secret, seed
         self._questions, self._workers, self._config = questions, workers, config
-        self._promotes = any(stage.promotion for stage in questions.problem.stages)
+        promotes = any(stage.promotion for stage in questions.problem.stages)
+        self._least_gain = questions.problem.promotion_gain if promotes else math.inf
         self._free = {one.proposer.name for one in questions.proposers if is_free(one.proposer)}
         self._lag, self._grace = config.lag, grace
         # What is known.
-        self._told, self._next, self._evaluations = -1, 1, 0
-        self._view = View(archive.objectives)
-        self._unseen: deque[tuple[Told, Candidate]] = deque()
-        self._trees: dict[str, int] = {}
-        self._drawn: deque[str] = deque(maxlen=config.lag)
+        self._known = History(archive.objectives, config.lag)
         self._dollars = Dollars(config.usd)
         self._clock = Clock(config.seconds)
         # What is in flight.
+        self._next = 1
         self._flights: dict[int, Flight] = {}
         self._held: Flight | None = None
         self._selections: deque[Selection] = deque()
@@ -135,7 +135,7 @@ class Loop:
         """
         try:
             self._recover()
-            if self._told < 0:
+            if self._known.told < 0:
                 self._begin_seed()
             while True:
                 self._ask()
@@ -165,10 +165,10 @@ class Loop:
         for entry in self._archive.events():
             match event := entry.event:
                 case Told():
-                    self._learn(event, candidate := candidate_of(event))
+                    self._known.learn(event, candidate := candidate_of(event))
                     if event.proposer in self._free and event.verdict.status != "unapplied":
-                        self._drawn.append(tree_hash(candidate))
-                    if event.hypervolume_gain > 0 and self._promotes:
+                        self._known.draw(tree_hash(candidate))
+                    if event.hypervolume_gain > self._least_gain:
                         gained[candidate.id] = Selection(event.iteration, candidate.id)
                 case Selected():
                     gained.pop(event.candidate, None)
@@ -181,32 +181,15 @@ class Loop:
                     began = entry.time
             last = entry.time
         self._resumed = {asked.iteration: asked for asked in self._archive.unfinished() if asked.iteration > 0}
-        self._next = max(1, self._told + 1)
+        self._next = max(1, self._known.told + 1)
         for selection in gained.values():
             self._select(selection, self._archive.record(selection.candidate).candidate)
-
-    def _learn(self, told: Told, candidate: Candidate) -> None:
-        """Take in an iteration that stands in the archive. The view gets it once every question may know of it."""
-        self._told = told.iteration
-        status = told.verdict.status
-        self._evaluations += told.operation != "seed" and status not in NOT_EVALUATED
-        if status not in NOT_EVALUATED:
-            self._trees.setdefault(tree_hash(candidate), told.iteration)
-        # A report may be large, and no choice depends on it.
-        lean = told.model_copy(update={"verdict": told.verdict.model_copy(update={"report": {}})})
-        self._unseen.append((lean, candidate))
-        self._see(told.iteration + 1 - self._lag)
-
-    def _see(self, through: int) -> None:
-        """Advance the view to an iteration, at the least to the seed's."""
-        while self._unseen and self._unseen[0][0].iteration <= max(0, through):
-            self._view.tell(*self._unseen.popleft())
 
     # ------------------------------------------------------------------------------------------------------- ask
 
     def _ask(self) -> None:
         """Ask for every iteration that may be asked by now."""
-        while (flight := self._held or self._put()) is not None:
+        while not self._ending() and (flight := self._held or self._put()) is not None:
             self._held = None
             if not self._dollars.reserve(flight.estimate):
                 self._held = flight
@@ -218,17 +201,17 @@ class Loop:
     def _put(self) -> Flight | None:
         """The next iteration with its question; None where it has to wait, or where nothing more is asked."""
         number = self._next
-        ready = self._told >= max(0, number - self._lag)
-        spent = self._evaluations + (number - 1 - self._told) >= self._config.evaluations
-        if not ready or spent or self._stopped or self._failure or self._clock.over:
+        ready = self._known.told >= self._known.through(number)
+        spent = self._known.evaluations + (number - 1 - self._known.told) >= self._config.evaluations
+        if not ready or spent:
             return None
-        self._see(number - self._lag)
-        if self._view.barren >= BARREN:
+        view = self._known.see(number)
+        if view.barren >= BARREN:
             return None
         asked = self._resumed.get(number)
         paid = {event.attempt: event for event in self._archive.proposed(number) if event.reply} if asked else {}
         seed = self._secret.derive("iteration", number)
-        question = self._questions.put(number, self._view, self._archive, seed, asked, paid)
+        question = self._questions.put(number, view, self._archive, seed, asked, paid)
         return Flight(number, question, paid, 0.0 if 0 in paid else question.proposer.estimate(question.prompt))
 
     def _propose(self, flight: Flight) -> None:
@@ -244,23 +227,19 @@ class Loop:
         )
         if self._resumed.pop(number, None) != asked:
             self._waiting.append(asked)
-        free, through = is_free(question.proposer), max(0, number - self._lag)
-
-        def known(tree: str) -> bool:
-            # What was told after `through` is left out, since how much that is depends on timing.
-            return self._trees.get(tree, number) <= through or tree in self._drawn
+        free = is_free(question.proposer)
 
         def work() -> Draft:
             draft = propose(
                 question,
-                known=known,
+                known=lambda tree: self._known.knows(tree, number),
                 paid=flight.paid,
                 record=self._replies.put,
                 dollars=self._dollars,
                 estimate=flight.estimate,
             )
             if free and draft.tree:
-                self._drawn.append(draft.tree)
+                self._known.draw(draft.tree)
             return draft
 
         self._await((self._drawer if free else self._callers).submit(work), flight, partial(self._drafted, flight))
@@ -282,8 +261,8 @@ class Loop:
 
     def _twin(self, flight: Flight, tree: str) -> int | None:
         """The earlier iteration, told or in flight, that holds the same program; None where there is none."""
-        if tree in self._trees:
-            return self._trees[tree]
+        if tree in self._known.trees:
+            return self._known.trees[tree]
         earlier = [other for other in self._flights.values() if other.iteration < flight.iteration]
         return next((other.iteration for other in earlier if other.draft and other.draft.tree == tree), None)
 
@@ -307,7 +286,7 @@ class Loop:
         """Tell, in order, every iteration whose turn has come, selections in their fixed places between them."""
         moved, last = False, not self._flights
         while True:
-            flight = self._flights.get(self._told + 1)
+            flight = self._flights.get(self._known.told + 1)
             if self._selections and (
                 last or (flight and self._selections[0].iteration <= flight.iteration - self._lag)
             ):
@@ -325,8 +304,8 @@ class Loop:
 
     def _tell(self, flight: Flight, draft: Draft, verdict: Verdict) -> None:
         candidate, question = draft.candidate, flight.question
-        if draft.tree in self._trees:  # maybe brought by an earlier iteration after this one was examined
-            verdict = self._duplicate(self._trees[draft.tree])
+        if draft.tree in self._known.trees:  # maybe brought by an earlier iteration after this one was examined
+            verdict = self._duplicate(self._known.trees[draft.tree])
         counted = verdict.valid and not is_reference(candidate)
         told = Told(
             iteration=flight.iteration,
@@ -340,8 +319,8 @@ class Loop:
             hypervolume_gain=self._archive.gain(points_of(verdict), "search") if counted else 0.0,
         )
         self._append(told)
-        self._learn(told, candidate)
-        if told.hypervolume_gain > 0 and self._promotes:
+        self._known.learn(told, candidate)
+        if told.hypervolume_gain > self._least_gain:
             self._select(Selection(told.iteration, candidate.id), candidate)
 
     def _tell_selected(self, selection: Selection, verdict: Verdict) -> None:
@@ -409,6 +388,9 @@ class Loop:
         if replies:
             self._append(*replies)
 
+    def _ending(self) -> bool:
+        return self._stopped or self._failure is not None or self._clock.over
+
     def _over(self, moved: bool) -> bool:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return True
@@ -427,7 +409,7 @@ class Loop:
             return f"{who} failed: {self._failure}"
         if self._stopped:
             return "stopped by the user"
-        if self._evaluations >= config.evaluations:
+        if self._known.evaluations >= config.evaluations:
             return f"all {config.evaluations} evaluations are done"
         if self._clock.over:
             return f"{config.seconds:g} seconds are over"

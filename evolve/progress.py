@@ -41,21 +41,22 @@ class Improvement:
 
 
 def improvements(archive: Archive, split: str = "select", share: float = SHARE) -> list[Improvement]:
-    """The points of evolved candidates that beat a point of the seed by at least `share`, the greatest gain first.
+    """For each operating point of the seed and each objective, the greatest gain of an evolved candidate.
 
-    For each point only its greatest gain. Points of the front suffice: what beats the seed's is there, or something
-    that is at least as good in everything. Objectives are compared as they were measured, not on their axes.
+    Only gains of at least `share`, in the order of the seed's points. Points of the front suffice: what beats the
+    seed's is there, or something that is at least as good in everything. Objectives are compared as they were
+    measured, not on their axes.
     """
     objectives = archive.objectives
     seeds = [point for record in archive.records(operation="seed") for point in record.points_on(split)]
+    front = [(record, point) for record, point in archive.front_points(split) if record.operation != "seed"]
     found: list[Improvement] = []
-    for record, point in archive.front_points(split):
-        if record.operation == "seed":
-            continue
-        gains = [gain for over in seeds for gain in _gains(record, point, over, objectives) if gain.share >= share]
-        if gains:
-            found.append(max(gains, key=lambda gain: gain.share))
-    return sorted(found, key=lambda gain: -gain.share)
+    for over in seeds:
+        gains = [gain for record, point in front for gain in _gains(record, point, over, objectives)]
+        for objective in objectives:
+            own = [gain for gain in gains if gain.objective == objective.name and gain.share >= share]
+            found += [max(own, key=lambda gain: gain.share)] if own else []
+    return found
 
 
 def _gains(record: Record, point: Point, over: Point, objectives: Sequence[Objective]) -> list[Improvement]:

@@ -10,7 +10,7 @@ from vevolve.archive.events import Proposed
 from vevolve.archive.fold import traits
 from vevolve.evolve.ask import Choice
 from vevolve.evolve.budget import Dollars
-from vevolve.evolve.edits import Edit, Unapplied, apply
+from vevolve.evolve.edits import Unapplied, apply
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Proposer, Reply, Request
 from vevolve.types import Candidate, Seed
 
@@ -100,21 +100,20 @@ def propose(
     """
     prompt, text, fault = question.prompt, "", ""
     for attempt in (0, 1):
-        try:
-            event = paid.get(attempt)
-            if event is None:
-                event = _call(question, attempt, prompt, known, dollars, estimate)
-                record(event)
-            text = event.reply
-            if not event.error:
-                return _draft(question, apply(text, question.parents[0].source))
-            fault = event.error
-        except Unapplied as unapplied:  # only a reply of an earlier session, applied by other rules then
-            fault = str(unapplied)
-        except ProposalFailed as failure:
-            record(_event(question, attempt, prompt, error=str(failure)))
-            fault = str(failure)
-            break
+        event = paid.get(attempt)
+        if event is None:
+            try:
+                event, made = _call(question, attempt, prompt, known, dollars, estimate)
+            except ProposalFailed as failure:
+                record(_event(question, attempt, prompt, error=str(failure)))
+                fault = str(failure)
+                break
+            record(event)
+        else:
+            made = event.error or _applied(question, event.reply)
+        if isinstance(made, Draft):
+            return made
+        text, fault = event.reply, made
         if attempt == 0 and 1 not in paid:
             prompt = question.mend(text, fault)
             estimate = question.proposer.estimate(prompt)
@@ -131,11 +130,12 @@ def _call(
     known: Callable[[str], bool],
     dollars: Dollars,
     estimate: float | None,
-) -> Proposed:
-    """One answer, with the reason in `error` where it does not apply."""
+) -> tuple[Proposed, Draft | str]:
+    """One answer, and what it makes of the parent, or why it makes nothing."""
     began, usd = time.monotonic(), 0.0
     draws = REDRAWS if is_free(question.proposer) else 1
-    reply, fault = Reply(text="", model=""), ""
+    reply = Reply(text="", model="")
+    made: Draft | str = "no answer"
     try:
         for draw in range(draws):
             reply = question.proposer.propose(
@@ -150,24 +150,27 @@ def _call(
                 )
             )
             usd += reply.usd or 0.0
-            try:
-                draft, fault = _draft(question, apply(reply.text, question.parents[0].source)), ""
-            except Unapplied as unapplied:
-                fault = str(unapplied)
-                continue
-            if not known(draft.tree):
+            made = _applied(question, reply.text)
+            if isinstance(made, Draft) and not known(made.tree):
                 break
     except ProposalFailed as failure:
         if failure.billed is None:
             raise
-        reply, fault, usd = failure.billed, str(failure), usd + (failure.billed.usd or 0.0)
+        reply, made, usd = failure.billed, str(failure), usd + (failure.billed.usd or 0.0)
     finally:
         dollars.settle(estimate, usd)
-    return _event(question, attempt, prompt, reply, seconds=time.monotonic() - began, error=fault)
+    error = "" if isinstance(made, Draft) else made
+    return _event(question, attempt, prompt, reply, seconds=time.monotonic() - began, error=error), made
 
 
-def _draft(question: Question, edit: Edit) -> Draft:
-    candidate = Candidate(edit.source, question.parents[0].params)
+def _applied(question: Question, text: str) -> Draft | str:
+    """The program that a reply makes of the first parent, or why it makes none."""
+    parent = question.parents[0]
+    try:
+        edit = apply(text, parent.source)
+    except Unapplied as unapplied:
+        return str(unapplied)
+    candidate = Candidate(edit.source, parent.params)
     return Draft(candidate, tree_hash(candidate), edit.idea)
 
 

@@ -107,9 +107,9 @@ def _weighted(weights: NDArray[np.float64], ids: NDArray[np.int64], values: NDAr
     heads, tokens, dim = values.shape
     rows = ids + np.arange(heads)[:, None, None] * tokens
     chosen = values.reshape(-1, dim).take(rows, axis=0).astype(np.float64)
-    if ids.shape[1] == 1:
-        return weights @ chosen[:, 0]
-    return (weights[:, :, None] @ chosen)[:, :, 0]
+    out: NDArray[np.float64]
+    out = weights @ chosen[:, 0] if ids.shape[1] == 1 else (weights[:, :, None] @ chosen)[:, :, 0]
+    return out
 
 
 def _cut(figures: NDArray[np.float64]) -> NDArray[np.float64]:

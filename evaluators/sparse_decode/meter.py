@@ -144,7 +144,7 @@ class Meter:
         flat = checked.reshape(lead[0], -1) + np.arange(lead[0])[:, None] * lead[1]
         chosen = checked.reshape(lead[0], -1) >= 0
         _touch(self._touched(name), flat[chosen], rows.shape[1] * tensor.itemsize)
-        out = rows.take(flat, axis=0)
+        out: NDArray[Any] = rows.take(flat, axis=0)
         out[~chosen] = 0
         return out.reshape(*checked.shape, *tensor.shape[2 if per_head else 1 :])
 
@@ -194,7 +194,7 @@ class Meter:
         checked = _checked(ids, self.heads, self.n, name)
         self._count(name, checked.tobytes(), joins="cache")
         offsets = np.arange(self.heads)[:, None]
-        out = store.reshape(-1, self.dim).take(checked + offsets * self._stored, axis=0)
+        out: NDArray[np.float32] = store.reshape(-1, self.dim).take(checked + offsets * self._stored, axis=0)
         flat = checked + offsets * self.n
         if checked.size and checked.min() < 0:
             chosen = checked >= 0
@@ -243,8 +243,8 @@ def _checked(ids: Any, heads: int | None, limit: int, what: str) -> NDArray[np.i
     if ids.shape[-1] > 4 * limit:
         raise CandidateFault("wrong", f"{what} was asked for {ids.shape[-1]} ids at once; there are only {limit}")
     if ids.size and (ids.min() < -1 or ids.max() >= limit):
-        found = int(ids.max()) if ids.max() >= limit else int(ids.min())
-        raise CandidateFault("wrong", f"{what} was asked for id {found}; ids are in [0, {limit}), or -1 for none")
+        outside = int(ids.max()) if ids.max() >= limit else int(ids.min())
+        raise CandidateFault("wrong", f"{what} was asked for id {outside}; ids are in [0, {limit}), or -1 for none")
     return ids.astype(np.int64, copy=False)
 
 

@@ -150,7 +150,8 @@ def _point(chosen: Sequence[Block], operating: Operating, family: str, split: Sp
 def _density(block: Block) -> NDArray[np.float64]:
     """Distinct tokens attended per KV head over visible tokens, by step."""
     visible = np.array([one.n for one in block.traffic])
-    return block.attended.mean(axis=1) / visible
+    density: NDArray[np.float64] = block.attended.mean(axis=1) / visible
+    return density
 
 
 def index_bits(session: Session, cases: Sequence[Case]) -> dict[str, float]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vevolve.evolve.cli import read, render
-from vevolve.evolve.progress import Improvement, improvements
+from vevolve.evolve.progress import improvements
 
 if TYPE_CHECKING:
     from vevolve.archive import Archive
     from vevolve.evolve.api import Run
-    from vevolve.types import Objective
 
 NOTICEABLE = 0.001
 """The least gain over the seed that is told."""
@@ -54,9 +52,14 @@ def _tell(run: Run, archive: Archive) -> None:
     failed = ", ".join(f"{count} {status}" for status, count in totals.failures.items())
     spent = f", ${totals.usd:.4f}" if totals.usd else ""
     render.say(f"{totals.evaluations} evaluations, {totals.valid} valid{spent}{f' ({failed})' if failed else ''}.")
-    nothing = "No evolved program is better than the seed yet; more evaluations or another model may help."
-    for sentence in _gains(archive) or [nothing]:
-        render.say(sentence)
+    gains = _gains(archive)
+    if gains:
+        split = read.split_of(archive, None)
+        render.say(f"\nEvolved programs beat the seed on the {split} split, and are no worse in anything else, at")
+        for line in gains:
+            render.say(f"  {line}")
+    else:
+        render.say("No evolved program is better than the seed yet; more evaluations or another model may help.")
     render.say("\nLook closer:")
     for command in _commands(run, archive):
         render.say(f"  {command}")
@@ -87,23 +90,19 @@ def _facts(run: Run, archive: Archive) -> dict[str, Any]:
 
 
 def _gains(archive: Archive) -> list[str]:
-    """What was won over the seed, a sentence for each objective: the greatest gain in it."""
+    """What was won over the seed, a line for each of its operating points."""
     split = read.split_of(archive, None)
-    sentences: dict[str, str] = {}
-    for gain in improvements(archive, split, NOTICEABLE):
-        sentences.setdefault(gain.objective, _sentence(gain, archive.objectives, split))
-    return list(sentences.values())
-
-
-def _sentence(gain: Improvement, objectives: Sequence[Objective], split: str) -> str:
-    better = {axis.name: "lower" if axis.direction == "min" else "higher" for axis in objectives}
-    others = [axis for axis in objectives if axis.name != gain.objective]
-    kept = " and ".join(f"no {'more' if axis.direction == 'min' else 'less'} {axis.name}" for axis in others)
-    who, where = gain.candidate.id[: render.SHORT], render.line(gain.over.label) or "its point"
-    return (
-        f"An evolved program ({who}) has {gain.share:.1%} {better[gain.objective]} {gain.objective}"
-        f"{f' at {kept}' if kept else ''} than the seed at {where} ({split} split)."
-    )
+    better = {axis.name: "lower" if axis.direction == "min" else "higher" for axis in archive.objectives}
+    lines: list[str] = []
+    found = improvements(archive, split, NOTICEABLE)
+    for over in {id(gain.over): gain.over for gain in found}.values():
+        own = [
+            f"{gain.objective} {gain.share:.1%} {better[gain.objective]} ({gain.candidate.id[: render.SHORT]})"
+            for gain in found
+            if gain.over is over
+        ]
+        lines.append(f"{render.line(over.label) or 'its point'}: {', or '.join(own)}")
+    return lines
 
 
 def _commands(run: Run, archive: Archive) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable
 from functools import partial
 
-from vevolve.evolve.mutator.program import Change, Program, Site, Span, sites
+from vevolve.evolve.mutator.program import Change, Option, Program, Site, Span, pick, sites
 
 LARGEST = 2**53
 """Beyond it a float no longer holds every integer."""
@@ -16,14 +15,10 @@ _NAMED, _FLOAT, _INTEGER, _LIMIT, _STRUCTURAL, _CHOICE = 6.0, 1.0, 0.5, 0.3, 0.0
 
 def change_constant(program: Program, rng: random.Random) -> Change | None:
     """One constant changed. Those with a name at top level are drawn most, axes and indices hardly ever."""
-    places = [(site, weight(site)) for site in sites(program) if is_number(site.node)]
-    options: list[tuple[float, Callable[[], Change | None]]] = [
-        (heavy, partial(_number, program, site, rng)) for site, heavy in places
-    ]
-    options += [(_CHOICE, partial(_choice, program, name, rng)) for name in choices(program)]
-    if not options:
-        return None
-    return rng.choices([option for _, option in options], [heavy for heavy, _ in options])[0]()
+    places = [site for site in sites(program) if is_number(site.node)]
+    numbers = [Option(site.owner, weight(site), partial(_number, program, site, rng)) for site in places]
+    named = [Option("", _CHOICE, partial(_choice, program, name, rng)) for name in choices(program)]
+    return pick([*numbers, *named], rng)
 
 
 def is_number(node: ast.expr) -> bool:
@@ -54,11 +49,11 @@ def _float(value: float, rng: random.Random) -> float:
     if value == 0:
         return float(f"{10 ** rng.uniform(-3, 0):.2g}")
     kind = rng.random()
-    if kind < 0.05:
+    if kind < 0.08:
         return 0.0
-    if kind < 0.2:
-        found = value * rng.choice([0.25, 0.5, 2.0, 4.0])
-    elif kind < 0.35 and value < 1:
+    if kind < 0.3:
+        found = value * rng.choice([0.1, 0.25, 0.5, 2.0, 4.0, 10.0])
+    elif kind < 0.4 and value < 1:
         found = 1 - (1 - value) * 2 ** rng.uniform(-1, 1)
     elif kind < 0.6:
         found = value * 2 ** rng.uniform(-0.3, 0.3)

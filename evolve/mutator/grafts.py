@@ -49,6 +49,12 @@ def copy_constant(program: Program, donors: Sequence[Program], rng: random.Rando
     return Change(source, f"{name} {program.text(old)} -> {new}, as in {title(donor)}")
 
 
+def likeness(program: Program, other: Program) -> int:
+    """How many functions both have alike."""
+    shared = program.functions.keys() & other.functions.keys()
+    return sum(shape(program.functions[name]) == shape(other.functions[name]) for name in shared)
+
+
 def title(program: Program) -> str:
     """How a program is called: the start of its docstring."""
     first = (ast.get_docstring(program.tree) or "another candidate").partition("\n")[0].partition(":")[0]

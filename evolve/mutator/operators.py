@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable
 from functools import partial
 
-from vevolve.evolve.mutator.program import Change, Program, Site, Span, sites
+from vevolve.evolve.mutator.program import Change, Option, Program, Site, Span, pick, sites
 
 _ARITHMETIC: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARISON: dict[type[ast.cmpop], str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
@@ -26,17 +25,15 @@ _WITHOUT_AXIS = {"amax", "amin", "sum", "mean"}
 
 def change_operator(program: Program, rng: random.Random) -> Change | None:
     """One operator changed; functions are drawn more often than signs."""
-    options: list[tuple[float, Callable[[], Change | None]]] = []
+    options: list[Option] = []
     for site in sites(program):
         if isinstance(site.node, ast.BinOp) and type(site.node.op) in _ARITHMETIC:
-            options.append((1.0, partial(_arithmetic, program, site, rng)))
+            options.append(Option(site.owner, 1.0, partial(_arithmetic, program, site, rng)))
         elif isinstance(site.node, ast.Compare) and type(site.node.ops[0]) in _COMPARISON:
-            options.append((1.0, partial(_comparison, program, site, rng)))
+            options.append(Option(site.owner, 1.0, partial(_comparison, program, site, rng)))
         elif isinstance(site.node, ast.Call) and alike(site.node):
-            options.append((3.0, partial(_function, program, site, rng)))
-    if not options:
-        return None
-    return rng.choices([option for _, option in options], [heavy for heavy, _ in options])[0]()
+            options.append(Option(site.owner, 3.0, partial(_function, program, site, rng)))
+    return pick(options, rng)
 
 
 def alike(call: ast.Call) -> list[str]:

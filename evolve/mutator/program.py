@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vevolve.types import Signature, parse_program
@@ -29,6 +30,30 @@ class Change:
 
     source: str
     idea: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """A change that could be made.
+
+    Attributes:
+        owner: the top-level function that it falls in, "" for none.
+        weight: how readily it is drawn.
+        make: makes it; None where the text does not allow it.
+    """
+
+    owner: str
+    weight: float
+    make: Callable[[], Change | None]
+
+
+def pick(options: Sequence[Option], rng: random.Random) -> Change | None:
+    """One option, made. All options of a function weigh at most 1 together, so that long functions are not favoured."""
+    totals: dict[str, float] = {}
+    for option in options:
+        totals[option.owner] = totals.get(option.owner, 0.0) + option.weight
+    weights = [option.weight / max(totals[option.owner] if option.owner else 1.0, 1.0) for option in options]
+    return rng.choices(options, weights)[0].make() if options else None
 
 
 @dataclass(frozen=True)
@@ -129,12 +154,19 @@ class Program:
 
 @functools.lru_cache(maxsize=256)
 def parse(source: str) -> Program | None:
-    """The program of that text, or None where it does not parse, or holds characters that its tree counts otherwise."""
+    """The program of that text.
+
+    None where it does not parse, is nested too deeply to be walked, or holds characters that its tree counts otherwise.
+    """
     try:
-        data, tree = source.encode(), parse_program(source)
+        data, program = source.encode(), Program(source, parse_program(source))
+        if b"\r" in data or b"\f" in data or not program.shape:
+            return None
+        for _ in sites(program):
+            pass
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return Program(source, tree) if b"\r" not in data and b"\f" not in data else None
+    return program
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,20 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from vevolve.evolve.mutator.program import Change, Function, Program, Span, bound, loaded
+from vevolve.evolve.mutator.program import Change, Function, Option, Program, Span, bound, loaded, pick
 
 
 def change_statement(program: Program, rng: random.Random) -> Change | None:
     """One statement deleted, repeated or swapped."""
-    options = [option for name, function in program.functions.items() for option in _options(program, name, function)]
-    return rng.choice(options)() if options else None
+    options = [
+        Option(name, 1.0, make)
+        for name, function in program.functions.items()
+        for make in _makes(program, name, function)
+    ]
+    return pick(options, rng)
 
 
-def _options(program: Program, name: str, function: Function) -> Iterator[Callable[[], Change | None]]:
+def _makes(program: Program, name: str, function: Function) -> Iterator[Callable[[], Change | None]]:
     arguments = set(bound(function.args))
     for body, before, after in _bodies(function.body, arguments, set()):
         for i, statement in enumerate(body):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from vevolve import registry
 from vevolve.errors import BadInput
-from vevolve.evolve.mutator.mutate import mutate
+from vevolve.evolve.mutator.mutate import mend, mutate
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
 from vevolve.evolve.proposers.settings import ProposerSettings
 from vevolve.types import Candidate, CandidateFault
@@ -34,7 +34,9 @@ class Offline:
         """
         rng = random.Random(request.seed.integer)
         donors = [*request.donors, *pool(frozenset(_functions(request.parents[0])))]
-        mutant = mutate(request.parents, _distinct(donors, request.parents), rng)
+        lenders = _distinct(donors, request.parents)
+        mutant = mend(request.parents, lenders, rng) if request.operation == "repair" else None
+        mutant = mutant or mutate(request.parents, lenders, rng)
         if mutant is None:
             raise ProposalFailed("The offline mutator found nothing to change in this program.")
         longest = max((len(run) for run in re.findall("`+", mutant.source)), default=0)

@@ -11,8 +11,9 @@ S, N and D come from a pilot of R. Its tokens are then kept for sure and the sam
 nothing read is wasted and, given the pilot, both sums are unbiased. The public code (Sparse Attention Hub) verifies
 the denominator only, samples with replacement from all tokens between sinks and window, heavy ones included, takes a
 one-sided quantile, and finds the row's maximum by reading every key; here it is the maximum over the tokens read.
-Sinks and window are 128 each at 32k in the paper; here they are a share of what is kept for sure. The group shares one
-set: the largest sample that any of its heads needs. At a token budget the sample gets SAMPLE_SHARE of it, no pilot.
+Sinks and window are 128 each at 32k in the paper; here they are a share of what is kept for sure. HEAVY_SHARE and
+PILOT_SHARE are the paper's .1 of the context. The group shares one set: the largest sample that any of its heads
+needs. At a token budget the sample gets SAMPLE_SHARE of it, and there is no pilot.
 """
 
 import math
@@ -26,7 +27,7 @@ SINK_SHARE = 0.04
 WINDOW_SHARE = 0.04
 SAMPLE_SHARE = 0.5
 HEAVY_SHARE = 0.1
-PILOT_SHARE = 0.05
+PILOT_SHARE = 0.1
 
 
 def build(keys):

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Ended, Proposed, Selected, Started, Told
 from vevolve.errors import ArchiveError, BadInput, UnknownName
-from vevolve.types import Bound, Candidate, Containment, Cost, Point, Verdict
+from vevolve.types import Bound, Candidate, Containment, Cost, Objective, Point, Verdict
 
 Tell = Callable[..., Told]
 
@@ -216,6 +217,13 @@ def test_selecting_what_was_never_told_leaves_the_archive_as_it_was(archive: Arc
     archive.verify()
 
 
+def test_an_event_that_could_not_be_read_back_is_refused(archive: Archive, tell: Tell) -> None:
+    bound = Bound(epsilon=0.1, delta=0.1, split="search", rate=math.nan, documents=9, upper=0.2)
+    with pytest.raises(ValidationError, match="rate"):
+        archive.append(tell(1, "a = 1", (0.1, 0.1)), tell(2, "b = 1", verdict=Verdict(valid=True, bounds=(bound,))))
+    assert archive.records() == [] and len(list(archive.events())) == 1
+
+
 def test_a_point_without_every_objective_is_kept_and_never_ranked(archive: Archive, tell: Tell) -> None:
     verdict = Verdict(valid=True, points=(Point(traffic=0.1), Point(traffic=0.5, error=0.5)))
     archive.append(tell(1, "a = 1", verdict=verdict))
@@ -402,3 +410,16 @@ def test_an_archive_opens_without_torch_ray_or_numpy(archive: Archive) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
+
+
+def test_more_is_better_where_an_objective_says_max(tmp_path: Path, start: Callable[..., Started], tell: Tell) -> None:
+    axis = Objective("sum", "max", worst=1.0)
+    with Archive.create(tmp_path / "packing", start(objectives=(axis,))) as archive:
+        for iteration, value in enumerate((2.0, 0.5, 2.5, 2.2)):
+            verdict = Verdict(valid=True, points=(Point(sum=value),))
+            assert archive.gain(verdict.points) == pytest.approx(max(0.0, value - 1 - archive.hypervolume()))
+            archive.append(tell(iteration, f"x = {iteration}", verdict=verdict))
+        assert [point["sum"] for _, point in archive.front_points()] == [2.5]
+        assert [archive.ranks()[name(f"x = {i}")] for i in range(4)] == [3, 4, 1, 2]
+        assert archive.hypervolume() == pytest.approx(1.5)
+        assert archive.hypervolume_curve() == [(0, 1.0), (1, 1.0), (2, 1.5), (3, 1.5)]

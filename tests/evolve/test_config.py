@@ -15,16 +15,16 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_flags_go_over_the_environment_over_the_file_over_an_earlier_session_over_defaults(tmp_path):
+def test_flags_go_over_an_earlier_session_over_the_environment_over_the_file_over_defaults(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text("evaluations = 3\nlag = 3\nusd = 3.0\nretries = 3\n")
+    file.write_text("evaluations = 4\nlag = 4\nusd = 4.0\nretries = 4\n")
     config = Config.load(
         {"evaluations": 1, "lag": None},
-        environment={"VEVOLVE_EVALUATIONS": "2", "VEVOLVE_LAG": "2", "HOME": "/"},
+        environment={"VEVOLVE_EVALUATIONS": "3", "VEVOLVE_LAG": "3", "VEVOLVE_USD": "3", "HOME": "/"},
         file=file,
-        base={"usd": 4.0, "seconds": 4.0},
+        base={"evaluations": 2, "lag": 2},
     )
-    assert (config.evaluations, config.lag, config.usd, config.retries, config.seconds) == (1, 2, 3.0, 3, 4.0)
+    assert (config.evaluations, config.lag, config.usd, config.retries) == (1, 2, 3.0, 4)
     assert config.timeout == Config().timeout
 
 

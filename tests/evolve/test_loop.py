@@ -318,3 +318,19 @@ def test_what_fails_is_mended_when_nothing_is_valid(plane, tmp_path):
     archive, events = plane.run(tmp_path / "run", plane.settings(seed=str(file), evaluations=9, lag=2), model)
     assert archive.totals().valid == 0
     assert {told.verdict.status for told in of(events, Told)} == {"wrong"}
+
+
+def test_a_question_that_waits_for_dollars_is_not_asked_after_a_stop(plane, tmp_path):
+    model = plane.Model(usd=0.1, estimated=1.0, delay=0.05)
+    workers = plane.crew()
+    config = plane.settings(evaluations=500, usd=2.0)
+    with plane.begin(tmp_path, config) as archive:
+        loop = plane.loop_of(archive, config, [model], workers)
+        events = []
+        for event in loop.events():
+            events.append(event)
+            if isinstance(event, Told) and event.iteration == 0:
+                loop.stop()
+    workers.close()
+    assert len(of(events, Asked)) <= 2, "two calls were in flight, and the others waited"
+    assert events[-1] == Ended(reason="stopped by the user")

@@ -93,7 +93,8 @@ def select(query, cache, budget, layer, rng):
     )
     assert examine(source, document).valid
     heard = calls()
-    assert len(heard) == 2 * 3 * 8 + session.ALONE
+    asked = 3 * 5 + 2 * 3  # three steps at five token budgets, every other one of them at three bounds
+    assert len(heard) == 2 * asked + session.ALONE
     for call in heard:
         step = call["n"] - 88
         assert call["q"] == document.layers[0].queries[1, 1, 7 + step, 3]
@@ -102,12 +103,12 @@ def select(query, cache, budget, layer, rng):
     tokens = {(budget, None, None) for budget in (32, 64, 128, 256, 512)}
     assert budgets == tokens | {(None, 0.05, 0.05), (None, 0.1, 0.1), (None, 0.25, 0.25)}
     questions = [(call["n"], *call["budget"], call["draw"]) for call in heard]
-    first, second, alone = questions[:24], questions[24:48], questions[48:]
+    first, second, alone = questions[:asked], questions[asked : 2 * asked], questions[2 * asked :]
     assert set(alone) <= set(first)
     assert sorted(map(str, first)) == sorted(map(str, second))
     assert first != second
     assert first != sorted(first, key=str)
-    assert len({call["draw"] for call in heard}) == 24
+    assert len({call["draw"] for call in heard}) == asked
 
 
 APPENDING = """

@@ -72,3 +72,10 @@ def test_a_string_takes_the_values_that_the_program_compares_it_with():
 def test_text_beyond_ascii_before_a_number_shifts_nothing():
     change = changed("ÄÖ, X = 'äöü€😀', 5\n", 1)
     assert change.source.startswith("ÄÖ, X = 'äöü€😀', ") and change.source.split()[-1] != "5"
+
+
+def test_a_long_function_weighs_no_more_than_a_short_one():
+    long = "def f(x):\n" + "".join(f"    x[{i}.5] = {i}.5\n" for i in range(20)) + "    return x\n"
+    source = long + "\n\ndef g(x):\n    return 0.5 * x\n"
+    hits = sum("0.5 * x" not in changed(source, seed).source for seed in range(200))
+    assert 60 < hits < 140

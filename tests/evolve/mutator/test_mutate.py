@@ -39,7 +39,7 @@ def test_mutants_of_every_seed_parse_and_differ_from_it(name):
 
 def test_most_mutants_are_different_from_each_other():
     found = mutants(shipped("sparse_decode/vattention"), 100, [shipped("sparse_decode/quest")])
-    assert len({mutant.source for mutant in found}) > 80
+    assert len({mutant.source for mutant in found}) > 70
 
 
 def test_the_same_seed_gives_the_same_mutant():

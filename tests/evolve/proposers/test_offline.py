@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vevolve import registry
@@ -54,6 +56,15 @@ def test_donors_lend_what_no_seed_has():
     donor = Candidate("def part(x):\n    return x + x\n")
     texts = [Offline().propose(request(number, parent, donors=[donor])).text for number in range(10)]
     assert any("return x + x" in text for text in texts)
+
+
+def test_a_broken_function_is_mended_from_a_program_that_has_a_sound_one():
+    broken = Candidate(PARENT.source.replace("torch.cat([corners.to(keys.dtype), keys], dim=1)", "corners / keys"))
+    sound = "torch.cat([corners.to(keys.dtype), keys], dim=1)"
+    repairs = [replace(request(number, broken), operation="repair", donors=(PARENT,)) for number in range(20)]
+    found = [apply(Offline().propose(one).text, broken.source).source for one in repairs]
+    assert sum(sound in source for source in found) > 10
+    assert not {Candidate(source).tree_hash for source in found} & {broken.tree_hash, PARENT.tree_hash}
 
 
 def test_a_program_without_anything_to_change_fails_this_once():
