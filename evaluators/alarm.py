@@ -110,9 +110,9 @@ def _seen(node: ast.AST) -> Iterator[tuple[int, str]]:
 def _kept(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Where a function puts something into a container of the module, which lives from call to call."""
     held: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict | ast.List | ast.Set | ast.Call):
-            held |= {name.id for name in node.targets if isinstance(name, ast.Name)}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict | ast.List | ast.Set | ast.Call):
+            held |= {name.id for name in statement.targets if isinstance(name, ast.Name)}
     for function in tree.body:
         for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
             kept: ast.expr | None = None
