@@ -170,6 +170,6 @@ def plain(text: bytes, limit: int = wire.MAX_FAULT) -> str:
 
 
 def _is_hidden(char: str) -> bool:
-    """What nobody sees: control, format, unassigned; and separators of lines and paragraphs, which few programs know."""
+    """What nobody sees: control, format, unassigned; and the separators of lines that few programs know."""
     kind = unicodedata.category(char)
     return kind[0] == "C" or kind in ("Zl", "Zp")

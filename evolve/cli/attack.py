@@ -77,4 +77,4 @@ def _row(mark: str, name: str, expected: str, verdict: str, by: str) -> None:
     from vevolve.evolve.cli import render
 
     cells = [render.line(cell, 400) for cell in (mark, name, expected, verdict, by)]
-    render.say(f"{cells[0]:<4}{cells[1]:<42}{cells[2]:<26}{cells[3]:<11}{cells[4]}".rstrip())
+    render.say(f"{cells[0]:<3} {cells[1]:<41} {cells[2]:<25} {cells[3]:<10} {cells[4]}".rstrip())
