@@ -144,7 +144,8 @@ def tasks_of(user: int) -> int:
     found = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
-            fields = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
+            lines = (line.partition(":") for line in status.read_text().splitlines())
+            fields = {name: words for name, _, words in lines}
             if int(fields["Uid"].split()[0]) == user:
                 found += int(fields["Threads"])
     return found
