@@ -10,5 +10,8 @@ import os
 def strike(target):
     os.environ.update(PYTHONPATH=".", LD_PRELOAD="./evil.so", PYTHONSTARTUP="./evil.py", TRITON_CACHE_DIR=".")
     for name in ("evil.py", "sitecustomize.py", "usercustomize.py", "torch.py", "numpy.py"):
-        with open(name, "w") as file:
-            file.write("raise SystemExit(0)")
+        try:
+            with open(name, "w") as file:
+                file.write("raise SystemExit(0)")
+        except OSError as error:
+            target.held(error)

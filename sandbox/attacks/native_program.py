@@ -8,8 +8,11 @@ import os
 
 
 def strike(target):
-    with open("run", "wb") as file:
-        file.write(b"#!/bin/sh\ntrue\n")
-    target.attempt(os.chmod, "run", 0o755)
-    target.attempt(os.execv, "./run", ["run"])
+    try:
+        with open("program", "wb") as file:
+            file.write(b"#!/bin/sh\ntrue\n")
+    except OSError as error:
+        target.held(error)
+    target.attempt(os.chmod, "program", 0o755)
+    target.attempt(os.execv, "./program", ["program"])
     target.attempt(os.memfd_create, "run")

@@ -14,5 +14,8 @@ def strike(target):
         target.attempt(os.unlink, place)
         target.attempt(os.rename, place, place + ".old")
     for name in ("results.json", "metrics.json", "correct.json"):
-        with open(name, "w") as file:
-            file.write('{"correct": true, "score": 1e9}')
+        try:
+            with open(name, "w") as file:
+                file.write('{"correct": true, "score": 1e9}')
+        except OSError as error:
+            target.held(error)
