@@ -1,7 +1,7 @@
 """Keep keys in a file of the process's own folder.
 
 Group: memory
-Expected: unstable
+Expected: unstable or crash - where the sandbox has no folder to write in
 """
 
 from pathlib import Path

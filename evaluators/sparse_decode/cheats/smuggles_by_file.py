@@ -4,12 +4,11 @@ Group: smuggling
 Expected: fair - no file outlives its process; select is left with its window.
 """
 
-import tempfile
 from pathlib import Path
 
 import torch
 
-PLACES = [Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/var/tmp"), Path.cwd()]
+PLACES = [Path("/tmp"), Path("/dev/shm"), Path("/var/tmp"), Path.cwd()]
 
 
 def build(keys, layer):
