@@ -23,7 +23,7 @@ from vevolve.types import Candidate, Objective, Seed, Value, Verdict
 SEED = Seed(b"vevolve attack")
 """The randomness of every examination here, so that a success shows again."""
 LIMITS = Limits(memory_bytes=1 << 30)
-FAST = Limits(call_s=2.0, total_s=30.0, memory_bytes=1 << 29)
+FAST = Limits(call_s=3.0, total_s=30.0, memory_bytes=1 << 29)
 
 CONTAINED = {
     "syntax": "the parser",
