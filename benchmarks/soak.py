@@ -104,6 +104,8 @@ class Soak:
     """What was seen.
 
     Attributes:
+        honest: how many honest ones ran.
+        shipped: how many different shipped attacks ran.
         statuses: how often each verdict was given, of hostile candidates.
         slowest_s: the longest examination of one.
         complaints: what must not have happened.
@@ -111,6 +113,7 @@ class Soak:
 
     count: int
     honest: int = 0
+    shipped: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     complaints: list[str] = field(default_factory=list)
@@ -153,7 +156,7 @@ def soak(count: int, seed: int = 0, most: int | None = None, say=print) -> Soak:
         attacks = [*general(), *cheats(problem)]
         shipped = [candidate_of(one, problem, text, around.flag, around.places()) for one in attacks]
         draw.shuffle(shipped)
-        del shipped[most:]
+        shipped = shipped[:most]
         honest = [Candidate(text), *(Candidate(HONEST.format(radius=radius)) for radius in (0.5, 0.45, 0.4, 0.3))]
         with Sandbox(problem.arrays, LIMITS) as sandbox:
             alone = {candidate: scores(examine(problem, sandbox.subject(candidate), SEED)) for candidate in honest}
@@ -184,6 +187,7 @@ def _run(problem: Problem, sandbox: Sandbox, found: Soak, draw, shipped, alone, 
             if scores(verdict) != alone[candidate]:
                 complaints.append(f"#{turn}: an honest candidate got {verdict.status} {verdict.feedback[:100]}")
         else:
+            first_time = bool(shipped)
             new = shipped.pop() if shipped else made_up(draw) if draw.random() < 0.5 or not quick else None
             old = slow if slow and draw.randrange(SELDOM) == 0 else quick
             candidate = new or draw.choice(old)
@@ -192,7 +196,8 @@ def _run(problem: Problem, sandbox: Sandbox, found: Soak, draw, shipped, alone, 
             took = time.monotonic() - begun
             found.slowest_s = max(found.slowest_s, took)
             found.statuses[verdict.status] += 1
-            if new and shipped:
+            if first_time:
+                found.shipped += 1
                 (slow if took > SLOW_S else quick).append(candidate)
             if took > most:
                 complaints.append(f"#{turn}: a hostile candidate took {took:.2f} s")
@@ -224,7 +229,8 @@ def main(count: int, seed: int) -> int:
     took = time.monotonic() - began
     print(f"{count} candidates in {took:.0f} s, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(
-        f"{found.honest} honest ones; hostile: " + ", ".join(f"{n} {word}" for word, n in found.statuses.most_common())
+        f"{found.honest} honest ones, {found.shipped} shipped attacks; hostile: "
+        + ", ".join(f"{n} {word}" for word, n in found.statuses.most_common())
     )
     print(f"the slowest took {found.slowest_s:.2f} s of {LIMITS.candidate_s + GRACE_S:.0f} s")
     for line in found.complaints:
