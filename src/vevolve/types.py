@@ -119,7 +119,8 @@ class Candidate:
     @functools.cached_property
     def tree_hash(self) -> str:
         """The hash of the syntax tree without docstrings, comments and layout. Only for finding duplicates."""
-        tree = parse_program(ast.unparse(self.tree))
+        _ = self.tree  # one line about a program that does not parse
+        tree = parse_program(self.source)
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
                 ast.get_docstring(node, clean=False) is not None
