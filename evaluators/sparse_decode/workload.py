@@ -19,8 +19,8 @@ BUDGETS = (32, 64, 128, 256, 512)
 """Tokens attended per KV head on average."""
 BOUNDS = ((0.05, 0.05), (0.1, 0.1), (0.25, 0.25))
 """(epsilon, delta) that candidates declared `VERIFIED = True` are asked for as well."""
-BOUND_STRIDE = 2
-"""Every other decode step is asked at these, which attend to many tokens and so cost most of an examination."""
+BOUND_STRIDE = 4
+"""Every fourth decode step is asked at these, which attend to many tokens and so cost most of an examination."""
 FAMILIES = ("llama3", "qwen3")
 """Synthetic families on which a promoted candidate must gain too."""
 FAMILY_STEPS = 4

@@ -93,7 +93,7 @@ def select(query, cache, budget, layer, rng):
     )
     assert examine(source, document).valid
     heard = calls()
-    asked = 3 * 5 + 2 * 3  # three steps at five token budgets, every other one of them at three bounds
+    asked = 3 * 5 + 1 * 3  # three steps at five token budgets, every fourth of them at three bounds
     assert len(heard) == 2 * asked + session.ALONE
     for call in heard:
         step = call["n"] - 88
