@@ -125,22 +125,27 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
             f"error above {bound.epsilon:g} in {bound.rate:.2%} of steps on {bound.split} (promised {bound.delta:.0%}; "
             f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} documents)"
         )
-    layers(found.report)
+    layers(found)
     if found.feedback:
         say(clean(found.feedback))
 
 
-def layers(report: dict[str, Any]) -> None:
-    """The per-layer breakdown, where a report holds one: `points`, by family and point, each with a list `layers`."""
+def layers(found: Verdict) -> None:
+    """The per-layer breakdown, where a report holds one: `points`, by family and point, each with a list `layers`.
+
+    Points stand in the order of the verdict, and a column that says the same in every row is left out.
+    """
     rows: list[dict[str, Any]] = []
-    for family, by_label in (report.get("points") or {}).items():
-        for label, found in by_label.items():
-            for layer in found.get("layers", ()):
+    order = {point.label: place for place, point in enumerate(found.points)}
+    for family, by_label in (found.report.get("points") or {}).items():
+        for label in sorted(by_label, key=lambda label: order.get(label, len(order))):
+            for layer in by_label[label].get("layers", ()):
                 averaged = {key: sum(v) / len(v) if isinstance(v, list) and v else v for key, v in layer.items()}
                 rows.append({"workload": family, "point": label, **averaged})
     if rows:
         say("by layer, averaged over KV heads:")
-        table(list(rows[0]), [[number(row.get(key)) for key in rows[0]] for row in rows])
+        shown = [key for key in rows[0] if len(rows) == 1 or any(row.get(key) != rows[0][key] for row in rows)]
+        table(shown, [[number(row.get(key)) for key in shown] for row in rows])
 
 
 def code(text: str, language: str = "python") -> None:
