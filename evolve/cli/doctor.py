@@ -129,4 +129,4 @@ def _show_sandbox(sandbox: dict[str, Any]) -> None:
 
 def _install(missing: list[str]) -> str:
     names = ", ".join(missing)
-    return f"{names} not installed; needed only to record traces: pip install 'vevolve[record]'"
+    return f"{names} not installed; needed only to record traces: pip install 'vevolve[smollm2]'"

@@ -45,7 +45,8 @@ REFUSED = {  # what is done, and the errors that may refuse it
     "read the environment of process 1": ("return open('/proc/1/environ').read()", {"EACCES", "ENOENT"}),
     "list the root": ("return os.listdir('/')", {"EACCES"}),
     "list homes": ("return os.listdir('/root')", {"EACCES", "ENOENT"}),
-    "write to the temporary folder": ("open('/tmp/x', 'w')", {"EACCES", "ENOENT"}),
+    # A read-only one is there where the installation itself lies below it.
+    "write to the temporary folder": ("open('/tmp/x', 'w')", {"EACCES", "ENOENT", "EROFS"}),
     "write to shared memory": ("open('/dev/shm/x', 'w')", {"EACCES", "ENOENT"}),
     "overwrite numpy": ("open(sys.modules['numpy'].__file__, 'a')", {"EACCES", "EROFS"}),
     "cache a poisoned module": ("open(os.path.dirname(os.__file__) + '/x.py', 'w')", {"EACCES", "EROFS"}),
