@@ -78,7 +78,13 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         assert flag.exists()
         with pytest.raises(ZeroDivisionError, match="the evaluator is wrong"):
             workers.submit(Job(Candidate("raise"), Seed.fresh())).result(60)
-        assert _listeners() - elsewhere <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+        listeners = _listeners()
+        assert listeners, "Ray listens somewhere"
+        assert listeners - elsewhere <= {
+            "0100007F",
+            "0000000000000000FFFF00000100007F",
+            "00000000000000000000000001000000",
+        }
     finally:
         workers.close()
 
@@ -100,5 +106,4 @@ def _listeners() -> set[str]:
             continue
         if b"raylet" in name or b"gcs_server" in name or name.startswith(b"ray::"):
             found |= {sockets[link[8:-1]] for link in links if link.startswith("socket:[") and link[8:-1] in sockets}
-    assert found, "Ray listens somewhere"
     return found
