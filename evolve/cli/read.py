@@ -181,6 +181,8 @@ def rm(
 
     directory = find_run(run)
     folder = directory.path
+    with open_run(str(folder)):  # a database that is not a run's is refused before anything is deleted
+        pass
     if not yes and not typer.confirm(f"Delete the run {folder} for good?"):
         render.say("Nothing was deleted.")
         raise typer.Exit(1)
