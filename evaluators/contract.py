@@ -93,6 +93,8 @@ class Problem:
     promotion_gain: ClassVar[float] = 0.0
     """Hypervolume that a candidate must add to the `search` front, more than this, to be examined for promotion."""
     published: ClassVar[tuple[Published, ...]] = ()
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Sibling folders of `evaluators/` whose files judge as well, and so belong to the hash."""
 
     def examine(self, subject: Subject, workload: Workload) -> Verdict:
         """Judge a candidate on a workload. Returns `self.verdict(...)` or `self.invalid(...)`."""
@@ -141,15 +143,10 @@ class Problem:
         """Of every file of the problem and of the shared contract: verdicts under different hashes never mix."""
         digest = hashlib.sha256()
         shared = sorted([*Path(__file__).resolve().parent.glob("*.py"), Path(types.__file__).resolve()])
-        own = sorted(path for path in self.folder.rglob("*") if path.is_file() and self._judges(path))
-        for path in [*shared, *own]:
+        folders = [self.folder, *(Path(__file__).resolve().parent / name for name in self.shares)]
+        for path in [*shared, *(path for folder in folders for path in _judging(folder))]:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
-
-    def _judges(self, path: Path) -> bool:
-        """Whether a file of the folder can change a verdict: programs, runs and what tools leave behind cannot."""
-        aside = {"cheats", "seeds", "runs", "__pycache__"}
-        return not any(part in aside or part.startswith(".") for part in path.relative_to(self.folder).parts)
 
     @property
     def statement(self) -> str:
@@ -179,6 +176,16 @@ class Problem:
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
+
+
+def _judging(folder: Path) -> list[Path]:
+    """The files of a folder that can change a verdict: programs, runs and what tools leave behind cannot."""
+    aside = {"cheats", "seeds", "runs", "__pycache__"}
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part in aside or part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def load(name: str) -> Problem:
