@@ -1,6 +1,8 @@
 """The nouns: how a candidate is named, how points and objectives read, how seeds derive."""
 
+import ast
 import hashlib
+import itertools
 import pickle
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from vevolve import registry
 from vevolve.types import Candidate, CandidateFault, Objective, Point, Seed, Verdict
 
 PROGRAM = '''"""Says what it is."""
@@ -48,6 +51,36 @@ def test_the_tree_hash_ignores_what_does_not_run(old: str, new: str) -> None:
 @pytest.mark.parametrize(("old", "new"), [("16", "17"), ("[:PAGE]", "[PAGE:]"), ("rng", "random")])
 def test_the_tree_hash_sees_what_runs(old: str, new: str) -> None:
     assert Candidate(PROGRAM.replace(old, new)).tree_hash != Candidate(PROGRAM).tree_hash
+
+
+def test_the_tree_hash_tells_apart_just_what_a_dump_without_docstrings_does() -> None:
+    seeds = [path.read_text() for path in sorted((registry.PACKAGE / "seeds").rglob("*.py"))]
+    odd = [
+        "",
+        "pass",
+        '"text"',
+        "def f(): 'text'",
+        "def f(): pass",
+        "x = [], 1",
+        "x = [1], ()",
+        "x = 1; y",
+        "x = '1'; y",
+    ]
+    odd += ["f(*a, **b)", "f(a, b)", "def f(a, /, b): pass", "def f(a, *, b): pass", "x: int", "x: int = None", "b'1'"]
+    sources = [*seeds, *(source.replace("1", "2", 1) for source in seeds), *odd]
+    ours, theirs = [Candidate(one).tree_hash for one in sources], [dumped(one) for one in sources]
+    assert len(set(ours)) > len(odd)
+    for i, j in itertools.combinations(range(len(sources)), 2):
+        assert (ours[i] == ours[j]) == (theirs[i] == theirs[j]), (sources[i], sources[j])
+
+
+def dumped(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
 
 
 def test_hashing_leaves_the_tree_as_it_was() -> None:
