@@ -182,7 +182,15 @@ def read(path: Path) -> Document:
         raise BadTrace(f"{path}: cannot read the trace: {error.strerror or error}.") from error
     except SafetensorError as error:
         raise BadTrace(f"{path}: expected a safetensors file; found one that cannot be parsed: {error}.") from error
-    tensors = {name: np.asarray(tensor, np.float32) for name, tensor in stored.items()}
+    return assemble(path, metadata, {name: np.asarray(tensor, np.float32) for name, tensor in stored.items()})
+
+
+def assemble(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Floats]) -> Document:
+    """The document of a trace's metadata and tensors, checked; `path` is what an error names.
+
+    Raises:
+        BadTrace: as `read`.
+    """
     _check(path, metadata, tensors)
     known = {"name", "model", "text", "tokens", "split", "kind", "steps", "rope_base", "needle"}
     layers = {layer: _layer(tensors, layer) for layer in _layer_indices(tensors)}
