@@ -28,8 +28,8 @@ from vevolve.evolve.workers import Job, SandboxOptions, Workers, open_workers
 from vevolve.prompts import Shown
 from vevolve.types import Candidate, Seed
 
-OpenWorkers = Callable[[Config, Task], Workers]
-"""How a run gets its workers."""
+OpenWorkers = Callable[[Config, Task, Callable[[], bool]], Workers]
+"""How a run gets its workers. The last argument tells whether the user asked to stop; then it raises `Stopped`."""
 
 
 class Run:
@@ -61,6 +61,8 @@ class Run:
 
         Raises:
             ProposerError: a proposer failed for good; everything told so far is kept.
+            WorkerFailure: workers do not start, differ from this process, or died twice at one job.
+            Stopped: `stop` was called before the workers were open.
             SandboxUnavailable: candidates cannot be contained to the level asked for.
             ArchiveError: the database cannot be written, or another process writes it.
         """
@@ -69,7 +71,7 @@ class Run:
         try:
             with contextlib.ExitStack() as stack:
                 existing = stack.enter_context(Archive.open(self.directory.path, write=True)) if self._resumed else None
-                workers = self._open_workers(self.config, self.task)
+                workers = self._open_workers(self.config, self.task, lambda: self._stopped)
                 stack.callback(workers.close)
                 archive, secret, news = self._begin(workers, existing)
                 stack.callback(archive.close)
@@ -322,8 +324,13 @@ def _checked(config: Config, proposers: Sequence[Weighted] | None) -> Sequence[W
     return opened
 
 
-def _workers(config: Config, task: Task) -> Workers:
-    options = SandboxOptions(allow_degraded=config.allow_degraded)
-    # More than this would idle: `lag` iterations are in flight, each with at most one selection on its heels.
-    most = min(len(os.sched_getaffinity(0)), 2 * config.lag)
-    return open_workers(config.workers or most, task.problem_name, options, ray_address=config.ray_address)
+def _workers(config: Config, task: Task, stopped: Callable[[], bool]) -> Workers:
+    return open_workers(
+        config.workers,
+        task.problem_name,
+        SandboxOptions(allow_degraded=config.allow_degraded),
+        ray_address=config.ray_address,
+        # More than this would idle: `lag` iterations are in flight, each with at most one selection on its heels.
+        most=2 * config.lag,
+        stopped=stopped,
+    )

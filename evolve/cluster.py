@@ -2,9 +2,12 @@
 
 Ray puts the driver's working directory and the folder of its script first on every worker's `sys.path`, unless the
 job names a working directory of its own. From a checkout's root that would make folders such as `kernels` importable
-by the wrong name, so the job is given an empty one.
+by the wrong name, so the job is given an empty one (`vevolve.evolve.connection`).
 
-Ray is imported only here, and only once workers are opened.
+The actors of a run take their CPUs together, as one placement group: two drivers that share a cluster never hold half
+each and wait for the other, and an actor that is replaced finds its CPU still free.
+
+Ray is imported only in this module, in `connection` and in `ray_probe`, and only once workers are opened.
 """
 
 from __future__ import annotations
@@ -13,22 +16,46 @@ import contextlib
 import functools
 import itertools
 import os
-import signal
-import tempfile
-import threading
-from collections.abc import Callable, Generator
-from pathlib import Path
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from vevolve.errors import BadInput
+import vevolve
+from vevolve.errors import BadInput, VEvolveError, WorkerFailure
+from vevolve.evaluators.contract import load
+from vevolve.evolve import connection
+from vevolve.evolve.connection import PAUSE_S, Stop, check, first_line, never
 from vevolve.evolve.workers import Inline, Job, SandboxOptions, Worker, Workers, inline
 from vevolve.types import Containment, Verdict
 
-OBJECT_STORE_BYTES = 100 << 20
-"""Jobs and verdicts are small; Ray's own default is a third of the machine's memory."""
+PLACE_S = 30.0
+"""For the cluster to set the CPUs aside; where others keep them longer, the user is told."""
+
+START_S = 120.0
+"""For an actor's process to start and import what it needs, on a machine that is busy with other work."""
 
 Open = Callable[[], Inline]
 """Makes the worker inside an actor. It is pickled by name or value and called there."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an actor says of itself once its worker is open.
+
+    Attributes:
+        containment: the layers that hold there.
+        problem: the hash of the problem as it stands there.
+        version: of the vEvolve that is installed there.
+        machine: the name of the machine.
+    """
+
+    containment: Containment
+    problem: str
+    version: str
+    machine: str
 
 
 class Host:
@@ -41,12 +68,23 @@ class Host:
     def __init__(self, make: Open, core: int | None = None) -> None:
         self._make, self._core = make, core
 
-    def open(self) -> Containment:
+    def ready(self) -> None:
+        """Answers once the process runs."""
+
+    def open(self) -> Opened:
         """Start the worker. Not in the constructor, where Ray would hide what was raised."""
         if self._core is not None:
             os.sched_setaffinity(0, {self._core})
-        self._worker = self._make()
-        return self._worker.open()
+        machine = socket.gethostname()
+        try:
+            self._worker = self._make()
+        except VEvolveError as error:
+            # Some of these cannot be pickled, so it is told in words.
+            raise WorkerFailure(
+                f"The worker on {machine} cannot load the problem: {error} A problem's folder must stand at the same "
+                "path on every machine of the cluster."
+            ) from None
+        return Opened(self._worker.open(), self._worker.problem.hash, vevolve.__version__, machine)
 
     def examine(self, job: Job) -> Verdict:
         """The verdict of one job."""
@@ -54,18 +92,37 @@ class Host:
 
 
 class Actor:
-    """A worker whose verifier lives in a Ray actor, on one core of this machine where `core` names it."""
+    """A worker whose verifier lives in a Ray actor.
 
-    def __init__(self, make: Open, core: int | None = None) -> None:
-        self._make, self._core = make, core
+    Args:
+        make: makes the worker there.
+        core: the core of this machine that it is kept on; None: any.
+        group: the placement group that holds its CPU.
+        problem: the hash that the problem must have there; None: any.
+        stopped: whether to give up waiting.
+    """
+
+    def __init__(
+        self,
+        make: Open,
+        core: int | None = None,
+        *,
+        group: Any = None,
+        problem: str | None = None,
+        stopped: Stop = never,
+    ) -> None:
+        self._make, self._core, self._group, self._problem, self._stopped = make, core, group, problem, stopped
         self._actor: Any = None
 
     def start(self) -> None:
         """Ask for the actor; several start side by side."""
         import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        remote: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Host)
-        self._actor = remote.remote(self._make, self._core)
+        options: dict[str, Any] = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
+        if self._group is not None:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._group)
+        self._actor = ray.remote(**options)(Host).remote(self._make, self._core)
 
     def open(self) -> Containment:
         """Wait for the actor, or for a new one in place of one that failed."""
@@ -74,18 +131,20 @@ class Actor:
         actor: Any = self._actor
         self._actor = None
         try:
-            containment: Containment = _get(actor.open.remote())
+            _get(actor.ready.remote(), self._stopped, START_S)
+            opened: Opened = _get(actor.open.remote(), self._stopped)
+            self._compare(opened)
         except BaseException:
             _kill(actor)
             raise
-        self._actor = actor
-        return containment
+        self._actor, self._stopped = actor, never  # once open, what is in flight is finished
+        return opened.containment
 
     def examine(self, job: Job) -> Verdict:
         """The verdict from the actor. An actor that fails is ended, so that `open` starts another."""
         actor = self._actor
         try:
-            verdict: Verdict = _get(actor.examine.remote(job))
+            verdict: Verdict = _get(actor.examine.remote(job), never)
         except BaseException:
             self.close()
             raise
@@ -97,93 +156,203 @@ class Actor:
         if actor is not None:
             _kill(actor)
 
+    def _compare(self, opened: Opened) -> None:
+        """Refuse a machine that would judge by other rules: its verdicts would not compare."""
+        if opened.version != vevolve.__version__:
+            raise WorkerFailure(
+                f"The worker on {opened.machine} has vEvolve {opened.version}, this process {vevolve.__version__}; "
+                "install the same version on every machine of the cluster."
+            )
+        if self._problem is not None and opened.problem != self._problem:
+            raise WorkerFailure(
+                f"The problem differs on {opened.machine} (hash {opened.problem[:12]}, here {self._problem[:12]}), so "
+                "verdicts would not compare; install the same files on every machine of the cluster."
+            )
 
-def open_actors(count: int, problem: str, options: SandboxOptions, *, address: str | None = None) -> Workers:
-    """So many actors, on a cluster that runs at `address` or on one started for them."""
-    return open_hosts(count, functools.partial(inline, problem, options), address=address)
 
+def open_actors(
+    count: int | None,
+    problem: str,
+    options: SandboxOptions,
+    *,
+    address: str | None = None,
+    most: int | None = None,
+    stopped: Stop = never,
+) -> Workers:
+    """Actors for a problem, on a cluster that runs at `address` or on one started for them.
 
-def open_hosts(count: int, make: Open, *, address: str | None = None) -> Workers:
-    """So many actors, each with the worker that `make` returns.
+    Args:
+        count: how many; None for one on each core that is free, but no more than `most`.
+        problem: as `vevolve.evaluators.contract.load` takes it, on every machine of the cluster.
+        options: of each worker's sandbox.
+        address: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+        most: how many would be of use.
+        stopped: asked while waiting; what makes it true is answered by `Stopped`.
 
     Raises:
-        BadInput: no cluster answers at `address`.
+        BadInput: no cluster answers at `address`, or it has fewer CPUs than workers were asked for.
+        WorkerFailure: its CPUs stay busy, or its machines lack vEvolve or the problem, or have others.
+        SandboxUnavailable: a machine cannot contain candidates.
+        Stopped: the user asked for it.
     """
-    started = _join(count, address)
+    make = functools.partial(inline, problem, options)
+    expected = load(problem).hash
+    return open_hosts(count, make, address=address, most=most, problem=expected, stopped=stopped)
+
+
+def open_hosts(
+    count: int | None,
+    make: Open,
+    *,
+    address: str | None = None,
+    most: int | None = None,
+    problem: str | None = None,
+    stopped: Stop = never,
+) -> Workers:
+    """Actors with the worker that `make` returns; see `open_actors`.
+
+    Args:
+        problem: the hash that the problem must have on every machine; None: any.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    connected = _is_connected()
+    own = address is None and not connected
+    name = f"The Ray cluster at '{address}'" if address else "The Ray cluster in use"
+    leave: Callable[[], None] = _nothing
+    if own:
+        count = count or min(len(cores), most or len(cores))
+        leave = connection.start_cluster(count, stopped).close
+    elif address is not None and not connected:
+        leave = connection.join_cluster(address, stopped).close
+    try:
+        count = count if own and count else _fitting(count, most, name)
+        group = _reserve(count, name, stopped)
+    except BaseException:
+        leave()
+        raise
     # Which cores are free on the machines of a cluster that was there before is not known.
-    cores = sorted(os.sched_getaffinity(0)) if started and address is None else [None]
-    actors = [Actor(make, core) for core in itertools.islice(itertools.cycle(cores), count)]
+    places = itertools.islice(itertools.cycle(cores if own else [None]), count)
+    actors = [Actor(make, core, group=group, problem=problem, stopped=stopped) for core in places]
     for actor in actors:
         actor.start()
     workers: list[Worker] = list(actors)
-    return Workers(workers, shutdown=_leave if started else lambda: None)
+    return Workers(workers, shutdown=functools.partial(_release, group, leave))
 
 
-def _join(count: int, address: str | None) -> bool:
-    """Connect to a cluster; True where this call did so and must undo it."""
-    if address is None:
-        # Read when Ray is imported. In spite of its name it decides on Linux too whether a cluster of one machine
-        # listens on the loopback interface alone.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+def _nothing() -> None:
+    """Leaves a connection as it is."""
+
+
+def _is_connected() -> bool:
+    """Whether this process has connected to Ray by itself. Ray is not imported for the question."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _fitting(count: int | None, most: int | None, name: str) -> int:
+    """How many workers a cluster that ran before is asked for."""
+    cpus, free = _cpus()
+    if cpus < 1 or (count is not None and count > cpus):
+        asked = "at least one worker needs a CPU" if count is None else f"{count} workers were asked for"
+        cure = f"Give --workers {cpus} or fewer, or" if cpus else "Start it with --num-cpus, or"
+        raise BadInput(f"{name} has {cpus} CPUs, and {asked}, each on a CPU of its own. {cure} add machines.")
+    if count is not None:
+        return count
+    return max(1, min(free, most or free))
+
+
+def _cpus() -> tuple[int, int]:
+    """The CPUs of the cluster, and those that are free now."""
     import ray
 
-    if ray.is_initialized():
-        return False
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
-    with _signals_kept(), tempfile.TemporaryDirectory(prefix="vevolve-") as empty:
-        Path(empty, "README").write_text("Nothing here is importable, and that is what it is for.\n")
-        common["runtime_env"] = {"working_dir": empty}
-        if address is None:
-            ray.init(
-                num_cpus=count,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                # They would be started without the job's working directory, and so in vain.
-                _system_config={"prestart_worker_first_driver": False},
-                **common,
-            )
-            return True
+    api: Any = ray
+    return int(api.cluster_resources().get("CPU", 0)), int(api.available_resources().get("CPU", 0))
+
+
+def _reserve(count: int, name: str, stopped: Stop) -> Any:
+    """A placement group with a CPU for each worker."""
+    from ray.util.placement_group import placement_group
+
+    group = placement_group([{"CPU": 1.0}] * count)
+    deadline = time.monotonic() + PLACE_S
+    while not group.wait(PAUSE_S):
         try:
-            ray.init(address=address, **common)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInput(f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
-    return True
+            check(stopped)
+            if time.monotonic() > deadline:
+                cpus, free = _cpus()
+                cure = f"give --workers {free}, or wait" if free else "wait"
+                raise WorkerFailure(
+                    f"{name} has {cpus} CPUs, but only {free} of them were free for {count} workers during "
+                    f"{PLACE_S:.0f} s: {cure} until others have finished."
+                )
+        except BaseException:
+            _release(group, _nothing)
+            raise
+    return group
 
 
-@contextlib.contextmanager
-def _signals_kept() -> Generator[None]:
-    """Leave SIGTERM as it is. Ray's own handler prints stack traces and skips the orderly end of a run."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+def _release(group: Any, leave: Callable[[], None]) -> None:
+    """Give the CPUs back, then leave the cluster."""
+    from ray.util.placement_group import remove_placement_group
+
+    with contextlib.suppress(Exception):  # the cluster may be gone already
+        remove_placement_group(group)
+    leave()
 
 
-def _leave() -> None:
+def _get(reference: Any, stopped: Stop, seconds: float | None = None) -> Any:
+    """An actor's answer; what it raised arrives as the error it was there.
+
+    Raises:
+        Stopped: the user asked for it.
+        WorkerFailure: the actor's process is gone, never came, or cannot import what it needs.
+    """
     import ray
+    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-    ray.shutdown()
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        try:
+            return ray.get(reference, timeout=PAUSE_S)
+        except GetTimeoutError:
+            check(stopped)
+            if deadline is not None and time.monotonic() > deadline:
+                raise WorkerFailure(f"A worker's process did not start within {seconds:.0f} s.") from None
+        except RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            if "failed to import on the worker" in str(cause):
+                raise _unimportable(cause) from error
+            if isinstance(cause, Exception):
+                raise cause from error
+            raise
+        except RayError as error:
+            raise _lost(error) from error
 
 
-def _get(reference: Any) -> Any:
-    """An actor's answer; what it raised arrives as the error it was there."""
-    import ray
-    from ray.exceptions import RayTaskError
+def _unimportable(cause: object) -> WorkerFailure:
+    lines = [line.strip() for line in str(cause).splitlines() if "Error:" in line]
+    return WorkerFailure(
+        f"A machine of the Ray cluster cannot import vEvolve ({lines[-1][:200] if lines else first_line(cause)}): "
+        f"install vevolve {vevolve.__version__} in the Python that Ray runs on, on every machine of the cluster."
+    )
 
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, Exception):
-            raise cause from error
-        raise
+
+def _lost(error: Exception) -> WorkerFailure:
+    """What Ray says of a dead process in many lines, in one."""
+    from ray.exceptions import OutOfMemoryError, RuntimeEnvSetupError
+
+    if isinstance(error, RuntimeEnvSetupError):
+        return WorkerFailure(f"Ray cannot prepare a worker's process: {first_line(error)}")
+    if isinstance(error, OutOfMemoryError) or "memory pressure" in str(error):
+        return WorkerFailure("Ray ended a worker's process, since its machine ran out of memory; take fewer workers.")
+    return WorkerFailure(
+        f"A worker's process was lost ({type(error).__name__}): killed from outside, out of memory, or its machine is "
+        "gone."
+    )
 
 
 def _kill(actor: Any) -> None:
     import ray
 
-    with contextlib.suppress(ValueError, RuntimeError):  # Ray may be gone already
+    with contextlib.suppress(Exception):  # Ray may be gone already
         ray.kill(actor, no_restart=True)

@@ -7,7 +7,6 @@ raised, since a number from a broken harness must not reach the archive.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from vevolve.errors import SandboxUnavailable
+from vevolve.errors import SandboxUnavailable, WorkerFailure
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.examination import examine
 from vevolve.evolve.threads import Threads
@@ -83,7 +82,7 @@ class Inline:
     """
 
     def __init__(self, problem: Problem, contain: Callable[[], Container]) -> None:
-        self._problem = problem
+        self.problem = problem
         self._contain = contain
         self._container: Container | None = None
 
@@ -98,7 +97,7 @@ class Inline:
         container = self._container
         if container is None:
             raise RuntimeError("the worker is not open")
-        return examine(self._problem, container.subject(job.candidate), job.seed, promotion=job.promotion)
+        return examine(self.problem, container.subject(job.candidate), job.seed, promotion=job.promotion)
 
     def close(self) -> None:
         """End the container."""
@@ -166,7 +165,12 @@ class Workers:
                     f"A worker that was opened anew contains candidates at level {reopened.level}, the others at "
                     f"{self.containment.level}; one archive takes one level. Check the machine, then resume."
                 )
-            return worker.examine(job)
+            try:
+                return worker.examine(job)
+            except WorkerFailure as error:
+                raise WorkerFailure(
+                    f"Candidate {job.candidate.id[:8]} could not be examined, tried twice: {error}"
+                ) from error
         finally:
             self._idle.put(worker)
 
@@ -177,24 +181,31 @@ def open_workers(
     options: SandboxOptions | None = None,
     *,
     ray_address: str | None = None,
+    most: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Workers:
     """Open workers for a problem, named as `vevolve.evaluators.contract.load` takes it.
 
     Args:
-        kind: a number of Ray actors; `inline` for one worker in this process; None for an actor on each core.
+        kind: a number of Ray actors; `inline` for one worker in this process; None for an actor on each free core.
         problem: a shipped name, an entry point, or a folder (absolute, where actors stand in other directories).
         options: of each worker's sandbox.
-        ray_address: a running cluster to join.
+        ray_address: a running cluster to join: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+        most: how many actors would be of use, where `kind` names no number.
+        stopped: asked while actors are waited for; what makes it true is answered by `Stopped`.
 
     Raises:
-        SandboxUnavailable: this machine cannot contain candidates to the level asked for.
+        SandboxUnavailable: a machine cannot contain candidates to the level asked for.
+        BadInput: no cluster answers at `ray_address`, or it has fewer CPUs than workers were asked for.
+        WorkerFailure: actors do not start, or their machines are not set up like this one.
+        Stopped: the user asked for it.
     """
     options = options or SandboxOptions()
     if kind == "inline":
         return Workers([inline(problem, options)])
     from vevolve.evolve import cluster
 
-    return cluster.open_actors(kind or len(os.sched_getaffinity(0)), problem, options, address=ray_address)
+    return cluster.open_actors(kind, problem, options, address=ray_address, most=most, stopped=stopped)
 
 
 def inline(problem: str, options: SandboxOptions) -> Inline:

@@ -51,5 +51,13 @@ class ProposerError(VEvolveError):
     """A model cannot be reached for good: wrong key, unknown model, unknown price, no credit."""
 
 
+class WorkerFailure(VEvolveError):
+    """Workers cannot be had, differ from the driver, or were lost again while they did a job."""
+
+
+class Stopped(VEvolveError):
+    """The user asked to stop before anything was examined."""
+
+
 class MissingDependency(VEvolveError):
     """An optional package is needed; the message holds the one command that installs it."""
