@@ -14,30 +14,35 @@ the replies that were paid for.
 from __future__ import annotations
 
 import base64
+import logging
 import math
+import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterator
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import TypeVar
+from queue import Empty
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Asked, Ended, Event, Proposed, Selected, Told
+from vevolve.archive.events import Asked, Budget, Ended, Event, Selected, Told
 from vevolve.errors import ProposerError
 from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
+from vevolve.evolve.flights import Flight, Selection
 from vevolve.evolve.history import History
-from vevolve.evolve.propose import Draft, Question, is_free, propose, tree_hash
+from vevolve.evolve.inbox import Inbox
+from vevolve.evolve.journal import Journal
+from vevolve.evolve.past import recover
+from vevolve.evolve.patience import Patience
+from vevolve.evolve.propose import Draft, is_free, propose, tree_hash
+from vevolve.evolve.proposers.contract import Proposer
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.threads import Threads
 from vevolve.evolve.workers import Job, Workers
 from vevolve.types import Candidate, Seed, Verdict
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 GRACE_S = 30.0
 """How long what is in flight may take after the user's stop."""
@@ -45,27 +50,8 @@ FAILURE_GRACE_S = 5.0
 """How long earlier iterations may take after a proposer failed for good."""
 BARREN = 64
 """Iterations in a row without a new program after which a run ends: its proposers have nothing more to say."""
-
-
-@dataclass
-class Flight:
-    """An iteration between ask and tell. The seed's has no question."""
-
-    iteration: int
-    question: Question | None = None
-    paid: dict[int, Proposed] = field(default_factory=dict[int, Proposed])
-    estimate: float | None = 0.0
-    draft: Draft | None = None
-    verdict: Verdict | None = None
-
-
-@dataclass
-class Selection:
-    """A candidate that gained on `search`, while it is examined on `select`."""
-
-    iteration: int
-    candidate: str
-    verdict: Verdict | None = None
+QUIET_S = 10.0
+"""Seconds without any result after which a run says what it waits for."""
 
 
 class Loop:
@@ -96,9 +82,12 @@ class Loop:
         self._questions, self._workers, self._config = questions, workers, config
         promotes = any(stage.promotion for stage in questions.problem.stages)
         self._least_gain = questions.problem.promotion_gain if promotes else math.inf
-        self._free = {one.proposer.name for one in questions.proposers if is_free(one.proposer)}
         self._lag, self._grace = config.lag, grace
+        self._run = secret.derive("run").key.hex()[:8]
         # What is known.
+        asked = [one.proposer for one in questions.proposers]
+        self._free = {one.name for one in asked if is_free(one)}
+        self._patience = Patience([one.name for one in asked if one.name not in self._free])
         self._known = History(archive.objectives, config.lag)
         self._dollars = Dollars(config.usd)
         self._clock = Clock(config.seconds)
@@ -110,10 +99,9 @@ class Loop:
         self._resumed: dict[int, Asked] = {}
         self._callers = Threads(config.lag, "propose")
         self._drawer = Threads(1, "draw")
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._replies: SimpleQueue[Proposed] = SimpleQueue()
-        self._waiting: list[Event] = []
-        self._news: deque[Event] = deque()
+        self._inbox = Inbox()
+        self._journal = Journal(archive, self._inbox.wake)
+        self._said = ""
         # How it ends.
         self._stopped = False
         self._deadline: float | None = None
@@ -124,7 +112,7 @@ class Loop:
         """Ask for nothing more, finish what is in flight within the grace time, and end. Safe in a signal handler."""
         self._stopped = True
         self._deadline = self._deadline or time.monotonic() + self._grace
-        self._inbox.put(lambda: None)
+        self._inbox.wake()
 
     def events(self) -> Iterator[Event]:
         """Run to the end of the budget, yielding each event once it is in the archive.
@@ -145,12 +133,13 @@ class Loop:
                     break
                 if not moved:
                     self._receive()
-            self._end(self._reason())
+            self._end(*self._reason())
             yield from self._publish()
         except GeneratorExit:
             self._end("stopped by the user")
             raise
         finally:
+            self._journal.close()
             self._callers.close()
             self._drawer.close()
         if self._failure is not None:
@@ -159,31 +148,12 @@ class Loop:
     # -------------------------------------------------------------------------------------------------- the past
 
     def _recover(self) -> None:
-        """Fold the log: what was told, what was asked and not told, what still waits for `select`, what was spent."""
-        gained: dict[str, Selection] = {}
-        began = last = 0.0
-        for entry in self._archive.events():
-            match event := entry.event:
-                case Told():
-                    self._known.learn(event, candidate := candidate_of(event))
-                    if event.proposer in self._free and event.verdict.status != "unapplied":
-                        self._known.draw(tree_hash(candidate))
-                    if event.hypervolume_gain > self._least_gain:
-                        gained[candidate.id] = Selection(event.iteration, candidate.id)
-                case Selected():
-                    gained.pop(event.candidate, None)
-                case Proposed():
-                    self._dollars.spent += event.usd or 0.0
-                case Asked() | Ended():
-                    pass
-                case _:
-                    self._clock.earlier += last - began
-                    began = entry.time
-            last = entry.time
-        self._resumed = {asked.iteration: asked for asked in self._archive.unfinished() if asked.iteration > 0}
-        self._next = max(1, self._known.told + 1)
-        for selection in gained.values():
-            self._select(selection, self._archive.record(selection.candidate).candidate)
+        archive, known = self._archive, self._known
+        past = recover(archive, known, self._dollars, self._clock, free=self._free, least_gain=self._least_gain)
+        self._resumed = past.asked
+        self._next = max(1, known.told + 1)
+        for selection in past.gained:
+            self._select(selection, archive.record(selection.candidate).candidate)
 
     # ------------------------------------------------------------------------------------------------------- ask
 
@@ -205,13 +175,13 @@ class Loop:
         spent = self._known.evaluations + (number - 1 - self._known.told) >= self._config.evaluations
         if not ready or spent:
             return None
-        view = self._known.see(number)
-        if view.barren >= BARREN:
+        view, tired = self._known.see(number), self._patience.tired(self._known.through(number))
+        if view.barren >= BARREN or len(tired) == len(self._questions.proposers):
             return None
         asked = self._resumed.get(number)
         paid = {event.attempt: event for event in self._archive.proposed(number) if event.reply} if asked else {}
         seed = self._secret.derive("iteration", number)
-        question = self._questions.put(number, view, self._archive, seed, asked, paid)
+        question = self._questions.put(number, view, self._archive, seed, asked, paid, tired)
         return Flight(number, question, paid, 0.0 if 0 in paid else question.proposer.estimate(question.prompt))
 
     def _propose(self, flight: Flight) -> None:
@@ -226,7 +196,7 @@ class Loop:
             proposer=question.author,
         )
         if self._resumed.pop(number, None) != asked:
-            self._waiting.append(asked)
+            self._journal.later(asked)
         free = is_free(question.proposer)
 
         def work() -> Draft:
@@ -234,15 +204,17 @@ class Loop:
                 question,
                 known=lambda tree: self._known.knows(tree, number),
                 paid=flight.paid,
-                record=self._replies.put,
+                record=self._journal.leave if free else self._journal.record,
                 dollars=self._dollars,
                 estimate=flight.estimate,
+                run=self._run,
             )
             if free and draft.tree:
                 self._known.draw(draft.tree)
             return draft
 
-        self._await((self._drawer if free else self._callers).submit(work), flight, partial(self._drafted, flight))
+        future = (self._drawer if free else self._callers).submit(work)
+        self._inbox.expect(future, partial(self._drafted, flight), partial(self._failed, number))
 
     # -------------------------------------------------------------------------------------------------- evaluate
 
@@ -274,7 +246,8 @@ class Loop:
         # Every candidate meets the same randomness, so that two are compared on equal terms and a change without
         # effect gains nothing by luck. The problem derives what a stage needs; candidates see only what follows.
         job = Job(candidate, self._secret.derive("examine"), promotion=isinstance(flight, Selection))
-        self._await(self._workers.submit(job), flight, partial(setattr, flight, "verdict"))
+        failed = partial(self._failed, flight.iteration)
+        self._inbox.expect(self._workers.submit(job), partial(setattr, flight, "verdict"), failed)
 
     def _select(self, selection: Selection, candidate: Candidate) -> None:
         self._selections.append(selection)
@@ -318,8 +291,9 @@ class Loop:
             verdict=verdict,
             hypervolume_gain=self._archive.gain(points_of(verdict), "search") if counted else 0.0,
         )
-        self._append(told)
+        self._journal.append(told)
         self._known.learn(told, candidate)
+        self._lose_patience(flight.iteration, told.proposer, draft)
         if told.hypervolume_gain > self._least_gain:
             self._select(Selection(told.iteration, candidate.id), candidate)
 
@@ -327,7 +301,7 @@ class Loop:
         """A gain on the front of the main workload and on that of every family promotes."""
         families = {"", *(point.family for point in verdict.points)}
         gains = [self._archive.gain(points_of(verdict, "select", family), "select", family) for family in families]
-        self._append(
+        self._journal.append(
             Selected(
                 iteration=selection.iteration,
                 candidate=selection.candidate,
@@ -336,57 +310,51 @@ class Loop:
             )
         )
 
-    # ---------------------------------------------------------------------------------------------- the mechanics
+    def _lose_patience(self, iteration: int, author: str, draft: Draft) -> None:
+        """Give up a proposer that is of no use; the run ends where there is no other."""
+        gone = self._patience.tell(iteration, author, draft)
+        if gone is None:
+            return
+        if len(self._patience.given_up) < len(self._questions.proposers):
+            log.warning("%s; it is asked no more in this session.", gone.why.rstrip("."))
+        elif gone.failed:
+            # What others have in flight may still come, and was paid for.
+            self._failed(sys.maxsize, ProposerError(f"{gone.why.rstrip('.')}. Nobody else can be asked."))
 
-    def _append(self, *events: Event) -> None:
-        """Add events to the log together with those that waited for company: each append is flushed to the disk."""
-        self._waiting.extend(events)
-        if self._waiting:
-            self._archive.append(*self._waiting)
-            self._news.extend(self._waiting)
-            self._waiting.clear()
+    # ------------------------------------------------------------------------------------------- waiting and ending
 
     def _publish(self) -> Iterator[Event]:
-        if self._inbox.empty():
-            self._append()
-        while self._news:
-            yield self._news.popleft()
-
-    def _await(self, future: Future[T], flight: Flight | Selection, then: Callable[[T], None]) -> None:
-        """Once the future is done, go on in this thread, at the next `_receive`."""
-
-        def arrived() -> None:
-            error = future.exception()
-            if error is None:
-                then(future.result())
-            elif self._failure is None or flight.iteration < self._failed_at:
-                self._failure, self._failed_at = error, flight.iteration
-                self._deadline = self._deadline or time.monotonic() + FAILURE_GRACE_S
-
-        future.add_done_callback(lambda _: self._inbox.put(arrived))
+        if self._inbox.empty:
+            self._journal.append()
+        yield from self._journal.news()
 
     def _receive(self) -> None:
         """Wait for one result. The first Ctrl-C stops the run, the second is raised."""
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        left = QUIET_S if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         try:
-            arrived = self._inbox.get(timeout=left)
+            self._inbox.receive(min(left, QUIET_S))
         except Empty:
-            return
+            self._say_what_is_waited_for()
         except KeyboardInterrupt:
             if self._stopped:
                 raise
             self.stop()
-            return
-        arrived()
-        while not self._inbox.empty():
-            self._inbox.get()()
-        self._store_replies()
+        self._journal.store_answers()
 
-    def _store_replies(self) -> None:
-        """What was paid for is on the disk before anything else happens."""
-        replies = [self._replies.get() for _ in range(self._replies.qsize())]
-        if replies:
-            self._append(*replies)
+    def _say_what_is_waited_for(self) -> None:
+        """After a silence, once for each set of questions that is still open."""
+        flights = [flight.question for flight in self._flights.values() if flight.draft is None]
+        places = Counter(place_of(question.proposer) for question in flights if question is not None)
+        said = "; ".join(f"Waiting for answers of {place}: {count} requests" for place, count in places.items())
+        if said and said != self._said:
+            log.warning("%s.", said)
+        self._said = said
+
+    def _failed(self, iteration: int, error: BaseException) -> None:
+        """An iteration cannot be finished: those before it still are, and the run ends."""
+        if self._failure is None or iteration < self._failed_at:
+            self._failure, self._failed_at = error, iteration
+            self._deadline = self._deadline or time.monotonic() + FAILURE_GRACE_S
 
     def _ending(self) -> bool:
         return self._stopped or self._failure is not None or self._clock.over
@@ -398,28 +366,32 @@ class Loop:
             return all(number >= self._failed_at for number in self._flights)
         return not (moved or self._flights or self._selections)
 
-    def _end(self, reason: str) -> None:
-        self._store_replies()
-        self._append(Ended(reason=reason))
+    def _end(self, reason: str, budget: Budget = "") -> None:
+        self._journal.store_answers()
+        self._journal.append(Ended(reason=reason, budget=budget))
 
-    def _reason(self) -> str:
+    def _reason(self) -> tuple[str, Budget]:
+        """Why it ended, and which total was reached where that is why."""
         config = self._config
         if self._failure is not None:
             who = "a proposer" if isinstance(self._failure, ProposerError) else "the harness"
-            return f"{who} failed: {self._failure}"
+            return f"{who} failed: {self._failure}", ""
         if self._stopped:
-            return "stopped by the user"
+            return "stopped by the user", ""
         if self._known.evaluations >= config.evaluations:
-            return f"all {config.evaluations} evaluations are done"
+            return f"all {config.evaluations} evaluations are done", "evaluations"
         if self._clock.over:
-            return f"{config.seconds:g} seconds are over"
+            return f"{config.seconds:g} seconds are over", "seconds"
         if self._held is not None:
             return (
-                f"${config.usd:g} are spent, or too little is left for another call (${self._dollars.spent:.4f} spent)"
+                f"${config.usd:g} are spent, or too little is left for another call (${self._dollars.spent:.4f} spent)",
+                "usd",
             )
-        return f"no new program in {BARREN} iterations"
+        if len(self._patience.given_up) == len(self._questions.proposers):
+            return "; ".join(gone.why for gone in self._patience.given_up.values()), ""
+        return f"no new program in {BARREN} iterations", ""
 
 
-def candidate_of(told: Told) -> Candidate:
-    """The program that was told."""
-    return Candidate(told.source, None if told.params is None else base64.b64decode(told.params))
+def place_of(proposer: Proposer) -> str:
+    """Where a proposer's answers come from, as it says itself; else its name."""
+    return str(getattr(proposer, "place", proposer.name))

@@ -54,12 +54,16 @@ class Draft:
         tree: the hash that finds duplicates; empty where there is no program.
         idea: one line on what changed.
         fault: why there is no program; empty where there is one.
+        failed: the proposer gave no answer, or none that holds any text.
+        empty: how many answers made no new program.
     """
 
     candidate: Candidate
     tree: str
     idea: str = ""
     fault: str = ""
+    failed: bool = False
+    empty: int = 0
 
 
 def is_free(proposer: Proposer) -> bool:
@@ -84,6 +88,7 @@ def propose(
     record: Callable[[Proposed], None],
     dollars: Dollars,
     estimate: float | None,
+    run: str = "",
 ) -> Draft:
     """Ask, apply the reply, and ask once more where it does not apply.
 
@@ -91,36 +96,39 @@ def propose(
         question: what is asked.
         known: whether a tree hash is one that a free proposer should not repeat.
         paid: attempt -> the answer of an earlier session, used in place of a call.
-        record: takes every answer at once, before anything else can fail.
+        record: takes every answer at once, before anything else can fail or is asked.
         dollars: the budget, in which `estimate` is set aside for the first call.
         estimate: see `dollars`.
+        run: which run asks.
 
     Raises:
         ProposerError: the proposer failed for good.
     """
-    prompt, text, fault = question.prompt, "", ""
+    prompt, text, fault, failed, empty = question.prompt, "", "", False, 0
     for attempt in (0, 1):
         event = paid.get(attempt)
+        made: Draft | str
         if event is None:
             try:
-                event, made = _call(question, attempt, prompt, known, dollars, estimate)
+                event, made = _call(question, attempt, prompt, known, dollars, estimate, run)
             except ProposalFailed as failure:
-                record(_event(question, attempt, prompt, error=str(failure)))
-                fault = str(failure)
-                break
+                event, made = _event(question, attempt, prompt, error=str(failure)), str(failure)
             record(event)
         else:
             made = event.error or _applied(question, event.reply)
         if isinstance(made, Draft):
             return made
-        text, fault = event.reply, made
+        fault, failed = made, not event.reply.strip()
+        if failed:
+            break
+        text, empty = event.reply, empty + 1
         if attempt == 0 and 1 not in paid:
             prompt = question.mend(text, fault)
             estimate = question.proposer.estimate(prompt)
             if not dollars.reserve(estimate):
                 break
-    source = text if text.strip() else f"# No usable reply in iteration {question.iteration}.\n# {fault}\n"
-    return Draft(Candidate(source), tree="", fault=fault)
+    source = text or f"# No usable reply in iteration {question.iteration}.\n# {fault}\n"
+    return Draft(Candidate(source), tree="", fault=fault, failed=failed, empty=empty)
 
 
 def _call(
@@ -130,6 +138,7 @@ def _call(
     known: Callable[[str], bool],
     dollars: Dollars,
     estimate: float | None,
+    run: str,
 ) -> tuple[Proposed, Draft | str]:
     """One answer, and what it makes of the parent, or why it makes nothing."""
     began, usd = time.monotonic(), 0.0
@@ -147,6 +156,7 @@ def _call(
                     parents=question.parents,
                     donors=question.donors,
                     seed=question.seed.derive(attempt, draw),
+                    run=run,
                 )
             )
             usd += reply.usd or 0.0

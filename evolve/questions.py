@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from vevolve import prompts
@@ -45,6 +45,7 @@ class Questions:
         seed: Seed,
         asked: Asked | None = None,
         paid: Mapping[int, Proposed] | None = None,
+        tired: Collection[str] = (),
     ) -> Question:
         """The question of an iteration, from the view and the iteration's own seed alone.
 
@@ -55,8 +56,9 @@ class Questions:
             seed: of this iteration.
             asked: how an earlier session put it, kept if its proposer is still there or has been paid.
             paid: that session's replies.
+            tired: names of proposers that are asked no more; at least one is left.
         """
-        proposer, author = self._drawn(seed.derive("model")), None
+        proposer, author = self._drawn(seed.derive("model"), tired), None
         choice: Choice | None = None
         if asked is not None:
             named = {weighted.proposer.name: weighted.proposer for weighted in self.proposers}
@@ -104,9 +106,9 @@ class Questions:
         user = prompts.apply_repair(Shown(parent.source), reply, fault, form=self._form)
         return Prompt(system=self._system, user=user)
 
-    def _drawn(self, seed: Seed) -> Proposer:
-        weights = [weighted.weight for weighted in self.proposers]
-        return random.Random(seed.integer).choices(self.proposers, weights)[0].proposer
+    def _drawn(self, seed: Seed, tired: Collection[str]) -> Proposer:
+        left = [weighted for weighted in self.proposers if weighted.proposer.name not in tired]
+        return random.Random(seed.integer).choices(left, [weighted.weight for weighted in left])[0].proposer
 
 
 def _shown(record: Record) -> Shown:

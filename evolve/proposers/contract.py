@@ -30,6 +30,7 @@ class Request:
         parents: the programs to start from; edits apply to the first.
         donors: other programs whose functions may be borrowed.
         seed: the randomness of this request.
+        run: a short name of the run that asks, the same when it resumes.
     """
 
     iteration: int
@@ -39,6 +40,7 @@ class Request:
     parents: tuple[Candidate, ...]
     donors: tuple[Candidate, ...]
     seed: Seed
+    run: str = ""
 
 
 class Reply(Value):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections import Counter
 
@@ -10,6 +12,7 @@ import pytest
 from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Ended, Proposed, Selected, Told
 from vevolve.errors import ProposerError
+from vevolve.evolve import loop as loop_module
 from vevolve.evolve.proposers.contract import ProposalFailed, Reply
 
 SHUFFLED = 0.01
@@ -24,7 +27,7 @@ def test_a_run_reaches_its_total_and_says_so(plane, tmp_path):
     archive, events = plane.run(tmp_path, plane.settings(evaluations=30))
     assert archive.totals().evaluations == 30
     assert [told.iteration for told in of(events, Told)] == list(range(len(of(events, Told))))
-    assert events[-1] == Ended(reason="all 30 evaluations are done")
+    assert events[-1] == Ended(reason="all 30 evaluations are done", budget="evaluations")
     assert [entry.event for entry in archive.events(after=1)] == events
     statuses = {told.verdict.status for told in of(events, Told)}
     assert statuses >= {"ok", "crash", "wrong", "duplicate", "unapplied"}, "the double shows every kind of outcome"
@@ -220,25 +223,112 @@ def test_seconds_end_a_run_and_add_up_over_sessions(plane, tmp_path):
 
 
 def test_a_run_whose_model_has_nothing_new_ends(plane, tmp_path):
-    model = plane.Model(lambda request: plane.fenced(plane.program(0.5, 0.5)))
+    model = plane.Model(lambda request: plane.fenced(plane.program(0.5, 0.5, note=str(request.iteration))))
     archive, events = plane.run(tmp_path, plane.settings(evaluations=50), model)
     assert events[-1].reason == "no new program in 64 iterations"
     assert archive.totals().evaluations == 1
 
 
+# ------------------------------------------------------------------------------------- proposers that are of no use
+
+
+def silent(request):
+    raise ProposalFailed("it answered 500: broken. Given up after 5 retries.")
+
+
+@pytest.mark.parametrize("delay", [0.0, SHUFFLED], ids=["prompt", "shuffled"])
+def test_a_proposer_that_always_fails_ends_the_run_after_a_few_calls(plane, tmp_path, delay):
+    model = plane.Model(silent, delay=delay)
+    with pytest.raises(ProposerError, match=r"model failed 4 times in a row, the last time so: it answered 500"):
+        plane.run(tmp_path, plane.settings(evaluations=500), model)
+    assert len(model.requests) < 4 + 8
+    with Archive.open(tmp_path) as archive:
+        *_, last = archive.events()
+        assert last.event.reason.startswith("a proposer failed: model failed 4 times in a row")
+    resumed, _ = plane.run(tmp_path, plane.settings(evaluations=5))
+    assert resumed.totals().evaluations == 5, "a session counts failures anew"
+
+
+def test_failures_with_a_program_between_them_go_on(plane, tmp_path):
+    def moody(request):
+        return silent(request) if request.iteration % 4 else plane.fenced(plane.program(0.5, request.iteration / 100))
+
+    archive, _ = plane.run(tmp_path, plane.settings(evaluations=8), plane.Model(moody))
+    assert archive.totals().evaluations == 8
+
+
+def test_a_proposer_that_fails_beside_others_is_asked_no_more(plane, tmp_path, caplog):
+    def tale(folder, delay):
+        bad, good = plane.Model(silent, name="bad", delay=delay), plane.Model(name="good", delay=delay)
+        archive, _ = plane.run(folder, plane.settings(evaluations=40), bad, good)
+        return plane.story(archive), len(bad.requests)
+
+    story, calls = tale(tmp_path / "calm", 0.0)
+    assert calls < 4 + 8
+    assert [line["proposer"] for line in story if line["kind"] == "told"][-20:] == ["good"] * 20
+    assert caplog.text.count("bad failed 4 times in a row") == 1
+    assert tale(tmp_path / "wild", SHUFFLED)[0] == story, "who is asked depends on no timing"
+
+
+def test_answers_that_never_hold_a_program_end_the_run_within_the_budget(plane, tmp_path):
+    babble = plane.Model(lambda request: f"I am number {request.iteration}.", usd=0.25, estimated=0.5)
+    archive, events = plane.run(tmp_path / "few", plane.settings(evaluations=500), babble)
+    assert events[-1].reason == "16 answers of model in a row made no new program"
+    assert 16 <= len(babble.requests) <= 16 + 2 * 7
+    assert archive.totals().usd == 0.25 * len(babble.requests)
+    archive, events = plane.run(tmp_path / "poor", plane.settings(evaluations=500, usd=2.0), babble)
+    assert 1.5 < archive.totals().usd <= 2.0
+    assert events[-1].budget == "usd"
+
+
+def test_a_free_proposer_with_nothing_to_offer_is_not_given_up_for_it(plane, tmp_path):
+    _, events = plane.run(tmp_path, plane.settings(evaluations=50), plane.Model(silent, free=True))
+    assert events[-1].reason == "no new program in 64 iterations"
+
+
+def test_a_silence_says_once_what_is_waited_for(plane, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(loop_module, "QUIET_S", 0.02)
+    spoken = threading.Event()
+    handler = logging.Handler()
+    handler.emit = lambda record: spoken.set()
+    logging.getLogger("vevolve").addHandler(handler)
+
+    def slow(request):
+        assert spoken.wait(30)
+        return plane.wander(request)
+
+    slow_model = plane.Model(slow)
+    slow_model.place = "the mailbox /box"
+    try:
+        plane.run(tmp_path, plane.settings(evaluations=3, lag=3), slow_model)
+    finally:
+        logging.getLogger("vevolve").removeHandler(handler)
+    assert "Waiting for answers of the mailbox /box: 3 requests." in caplog.text
+
+
+# -------------------------------------------------------------------------------------------------- how a run ends
+
+
 def test_a_stop_finishes_what_is_in_flight(plane, tmp_path):
+    stopped = threading.Event()
+
+    def held(request):
+        # The question of 14 can be asked once 10 is told; 11 to 13 are then in flight, and 15 has to wait for 11.
+        if request.iteration == 14:
+            loop.stop()
+            stopped.set()
+        elif request.iteration > 10:
+            assert stopped.wait(30)
+        return plane.wander(request)
+
     workers = plane.crew()
     config = plane.settings(evaluations=500, lag=4)
     with plane.begin(tmp_path, config) as archive:
-        loop = plane.loop_of(archive, config, [plane.Model(delay=SHUFFLED)], workers)
-        events = []
-        for event in loop.events():
-            events.append(event)
-            if isinstance(event, Told) and event.iteration == 10:
-                loop.stop()
+        loop = plane.loop_of(archive, config, [plane.Model(held)], workers)
+        events = list(loop.events())
         assert events[-1] == Ended(reason="stopped by the user")
         assert not archive.unfinished()
-        assert len(of(events, Told)) == 11 + 4 or len(of(events, Told)) == 11 + 3
+        assert [told.iteration for told in of(events, Told)] == list(range(15))
     workers.close()
 
 

@@ -50,7 +50,7 @@ def test_resume_goes_on_to_the_total_asked_for(plane, tmp_path):
     assert after == of_kind(plane.story(straight), "told")
     assert second.totals().evaluations == 25
     _, nothing = plane.run(tmp_path / "a", plane.settings(evaluations=20))
-    assert nothing == [Ended(reason="all 20 evaluations are done")]
+    assert nothing == [Ended(reason="all 20 evaluations are done", budget="evaluations")]
 
 
 def test_a_resume_with_another_model_keeps_what_was_paid(plane, tmp_path):
@@ -118,3 +118,41 @@ def test_a_killed_process_loses_nothing_and_doubles_nothing(plane, tmp_path):
     straight, _ = plane.run(tmp_path / "straight", plane.settings(evaluations=40, lag=4))
     assert plane.story(resumed) == plane.story(straight)
     resumed.verify()
+
+
+REPAIRING = """
+    import importlib.util, os, sys, pathlib, time
+    spec = importlib.util.spec_from_file_location("doubles", sys.argv[1])
+    plane = importlib.util.module_from_spec(spec)
+    sys.modules["doubles"] = plane
+    spec.loader.exec_module(plane)
+
+    def reply(request):
+        if request.attempt == 1:
+            os.write(1, b"asked again\\n")
+            time.sleep(600)
+        return plane.Reply(text="no program", model="double", usd=1.0)
+
+    config = plane.settings(evaluations=40, lag=4)
+    with plane.begin(pathlib.Path(sys.argv[2]), config) as archive:
+        list(plane.loop_of(archive, config, [plane.Model(reply)], plane.crew()).events())
+"""
+
+
+def test_a_paid_answer_is_on_the_disk_before_anything_is_asked_on_top_of_it(plane, tmp_path):
+    directory = tmp_path / "killed"
+    script = [sys.executable, "-c", textwrap.dedent(REPAIRING), str(Path(plane.FOLDER) / "doubles.py"), str(directory)]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        asked = [process.stdout.readline() for _ in range(4)]
+        process.kill()
+    assert asked == ["asked again\n"] * 4
+    with Archive.open(directory) as archive:
+        stored = [entry.event for entry in archive.events(kinds=("proposed",))]
+        assert sorted((event.iteration, event.attempt, event.reply, event.usd) for event in stored) == [
+            (number, 0, "no program", 1.0) for number in (1, 2, 3, 4)
+        ]
+    model = plane.Model()
+    plane.run(directory, plane.settings(evaluations=10, lag=4), model)
+    asked_again = {(request.iteration, request.attempt) for request in model.requests if request.iteration < 5}
+    assert asked_again == {(number, 1) for number in (1, 2, 3, 4)}, "the repair alone is asked anew"
