@@ -70,7 +70,7 @@ def record(
     ids = ids[:tokens]
     layers = list(layers) if layers is not None else sorted({model.depth // 3, 2 * model.depth // 3})
     _check(model, source, len(ids), layers, steps, queries)
-    caught = _attend(model, ids, layers)
+    caught = capture(model, ids, layers)
     return Document(
         name=name,
         model=model.name,
@@ -103,13 +103,17 @@ def record_files(
     `tokens` is a limit here: shorter texts are recorded whole.
 
     Raises:
-        BadInput: a text cannot be read, is not UTF-8, or is too short; a setting does not fit the model.
+        BadInput: a text cannot be read, is not UTF-8, or is too short; a setting does not fit the model; a file is
+            there already.
         MissingDependency: transformers or the offline weights are not installed.
     """
     if not texts:
         raise BadInput("Nothing to record: expected at least one text file.")
     contents = [_read_text(path) for path in texts]
     targets = _targets(texts, out)
+    for target in targets:
+        if target.exists() or target.is_symlink():
+            raise BadInput(f"{target}: expected no file there yet; found one. Remove it, or record under another name.")
     model = load(model) if isinstance(model, str) else model
     for path, content, target in zip(texts, contents, targets, strict=True):
         ids = model.encode(content)[:tokens]
@@ -125,7 +129,7 @@ def record_files(
 # ------------------------------------------------------------------------------------------------------- the catch
 
 
-def _attend(model: Model, ids: Sequence[int], layers: Sequence[int]) -> dict[int, tuple[torch.Tensor, ...]]:
+def capture(model: Model, ids: Sequence[int], layers: Sequence[int]) -> dict[int, tuple[torch.Tensor, ...]]:
     """Run the model without its head; return {layer: (queries [Hq, N, d], keys, values [H, N, d])}."""
     import torch
 

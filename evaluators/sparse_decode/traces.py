@@ -24,7 +24,7 @@ from typing import TypeAlias, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from vevolve.errors import BadTrace, UnknownName
 from vevolve.types import Split
@@ -154,7 +154,9 @@ def write(document: Document, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".trace-") as folder:
             fresh = Path(folder) / path.name
-            save_file({name: np.ascontiguousarray(t, np.float16) for name, t in tensors.items()}, fresh, metadata)
+            halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
+            # save_file would make a file that only its owner can read.
+            fresh.write_bytes(_ordered(save(halves, metadata)))
             fresh.replace(path)
     except (OSError, SafetensorError) as error:
         raise BadTrace(f"{path}: cannot write the trace: {error}") from error
@@ -237,6 +239,14 @@ def _metadata(document: Document) -> dict[str, str]:
     if document.needle is not None:
         metadata["needle"] = f"{document.needle[0]}:{document.needle[1]}"
     return metadata
+
+
+def _ordered(stored: bytes) -> bytes:
+    """A safetensors file with a sorted header: the library writes metadata in another order each time."""
+    start = 8 + int.from_bytes(stored[:8], "little")
+    header = json.dumps(json.loads(stored[8:start]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + stored[start:]
 
 
 def _layer_indices(tensors: Mapping[str, Floats]) -> list[int]:

@@ -208,9 +208,11 @@ def test_shipped_traces_hold_prose_code_and_answered_needles(split):
     for document in found:
         assert document.split == split
         assert document.model.startswith("SmolLM2-135M-Instruct")
-        assert (document.steps, document.recorded, document.rope_base) == (8, 32, 1e5)
+        long = document.name.endswith(("prose-2", "code-2"))
+        steps, queries = (72, 96) if long else (8, 32)
+        assert (document.steps, document.recorded, document.rope_base) == (steps, queries, 1e5)
         for layer in document.layers.values():
-            assert layer.queries.shape == (3, 3, 32, 64)
+            assert layer.queries.shape == (3, 3, queries, 64)
             assert layer.keys.shape == layer.values.shape == (3, document.tokens, 64)
         if document.kind == "needle":
             assert document.needle is not None and document.needle[1] < document.prompt
