@@ -1,0 +1,1 @@
+"""Evict tokens from the KV cache after the prompt, before the question is seen."""
