@@ -50,10 +50,15 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return db
 
 
+def files(path: Path) -> list[Path]:
+    """The database, what SQLite keeps beside it, and the lock, whether they are there or not."""
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock")]
+
+
 def remove(path: Path) -> None:
-    """Remove a database that was never finished, with its side files."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    """Remove a database with all that belongs to it."""
+    for file in files(path):
+        file.unlink(missing_ok=True)
 
 
 def has_writer(path: Path) -> bool:
@@ -103,18 +108,18 @@ def check(db: sqlite3.Connection, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Generator[None]:
-    """Turn what SQLite and the file system raise into one line with a cure."""
+def explained(path: Path, then: str = "resume") -> Generator[None]:
+    """Turn what SQLite and the file system raise into one line with a cure; `then` follows once there is space."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise ArchiveError(_explain(path, error)) from error
+        raise ArchiveError(_explain(path, error, then)) from error
 
 
 @contextlib.contextmanager
-def transaction(db: sqlite3.Connection, path: Path, kind: str = "IMMEDIATE") -> Generator[None]:
+def transaction(db: sqlite3.Connection, path: Path, kind: str = "IMMEDIATE", then: str = "resume") -> Generator[None]:
     """All or nothing: whatever is raised inside, the database stays as it was."""
-    with explained(path):
+    with explained(path, then):
         db.execute(f"BEGIN {kind}")
         try:
             yield
@@ -125,11 +130,11 @@ def transaction(db: sqlite3.Connection, path: Path, kind: str = "IMMEDIATE") -> 
             raise
 
 
-def _explain(path: Path, error: sqlite3.Error | OSError) -> str:
+def _explain(path: Path, error: sqlite3.Error | OSError, then: str) -> str:
     name, text = getattr(error, "sqlite_errorname", ""), str(error)
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if "FULL" in name or "IOERR" in name or no_space:
-        return f"Writing {path} failed ({text}): free space on its disk, then resume; nothing was half-written."
+        return f"Writing {path} failed ({text}): free space on its disk, then {then}; nothing was half-written."
     if "BUSY" in name or "LOCKED" in name:
         return f"{path} was held by another process for longer than {WAIT_S:.0f} s; close what has it open, try again."
     if "READONLY" in name or "CANTOPEN" in name or "PERM" in name or isinstance(error, OSError):

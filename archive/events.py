@@ -102,11 +102,16 @@ class Selected(Value):
     """It gained on the select front of the main workload and of every family."""
 
 
+Budget = Literal["", "evaluations", "usd", "seconds"]
+
+
 class Ended(Value):
     """A run stopped: its budget was spent, its user stopped it, or a proposer failed for good."""
 
     kind: Literal["ended"] = "ended"
     reason: str
+    budget: Budget = ""
+    """The total that was reached, where it was one that ended the run."""
 
 
 Event = Annotated[Started | Resumed | Asked | Proposed | Told | Selected | Ended, Field(discriminator="kind")]

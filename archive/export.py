@@ -49,6 +49,9 @@ def write(record: Record, started: Started, path: Path) -> list[Path]:
     ]
     if record.params is not None:
         files.append((path.with_suffix(".safetensors"), record.params))
+    for file, _ in files:
+        if file.exists():
+            raise ArchiveError(f"{file} exists already; name another file, or remove it first.")
     for file, content in files:
         try:
             with file.open("xb") as handle:

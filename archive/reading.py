@@ -20,7 +20,6 @@ from vevolve.types import Objective, Point
 Order = Literal["told", "newest", "gain"]
 Condition: TypeAlias = tuple[str, Sequence[Any]]
 
-SHORTEST_PREFIX = 4
 _SQL_ORDER: dict[Order, str] = {
     "told": "candidates.seq",
     "newest": "candidates.seq DESC",
@@ -95,8 +94,8 @@ def narrowed(record: Record, split: str, family: str) -> Record:
 def resolve(db: sqlite3.Connection, prefix: str) -> str:
     """The one id that begins with `prefix`. Raises as `Archive.record` says."""
     prefix = prefix.lower()
-    if len(prefix) < SHORTEST_PREFIX:
-        raise BadInput(f"A candidate is named by at least {SHORTEST_PREFIX} characters of its id, got '{prefix}'.")
+    if not prefix:
+        raise BadInput("A candidate is named by its id, or by a unique beginning of it; found nothing.")
     query = "SELECT id FROM candidates WHERE id >= ? AND id < ? ORDER BY seq LIMIT 9"
     found: list[str] = [row[0] for row in db.execute(query, (prefix, prefix + "g"))]
     if len(found) == 1:
@@ -107,6 +106,16 @@ def resolve(db: sqlite3.Connection, prefix: str) -> str:
     length = max(8, len(prefix))
     known = db.execute("SELECT substr(id, 1, ?) FROM candidates ORDER BY seq DESC LIMIT 2000", (length,))
     raise UnknownName("candidate", prefix, [row[0] for row in known])
+
+
+def seconds(db: sqlite3.Connection) -> float:
+    """Seconds of running in all sessions, the pauses between them left out."""
+    total, began, last = 0.0, 0.0, 0.0
+    for time, kind in db.execute("SELECT time, kind FROM events ORDER BY seq"):
+        if kind in ("started", "resumed"):
+            total, began = total + last - began, time
+        last = time
+    return total + last - began
 
 
 def losses(

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from vevolve.archive import database, log, reading, schema
-from vevolve.archive.events import Asked, Event, Proposed, Selected, Started, Told
+from vevolve.archive.events import Asked, Ended, Event, Proposed, Selected, Started, Told
 from vevolve.archive.fold import fold, traits
 from vevolve.archive.log import Entry
 from vevolve.archive.pareto import Loss
@@ -63,7 +63,7 @@ class Archive:
             ArchiveError: there is one already, or the place cannot be written.
         """
         file = database.file_of(path)
-        with contextlib.ExitStack() as undo, database.explained(file):
+        with contextlib.ExitStack() as undo, database.explained(file, then="start again"):
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file.touch(exist_ok=False)
@@ -72,7 +72,7 @@ class Archive:
             undo.callback(database.remove, file)
             lock = undo.enter_context(database.lock(file))
             db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
-            with database.transaction(db, file):
+            with database.transaction(db, file, then="start again"):
                 schema.create(db, started.objectives)
                 log.write(db, (0, log.GENESIS), time.time(), [started])
             archive = cls(db, file, lock)
@@ -191,7 +191,7 @@ class Archive:
 
         Raises:
             UnknownName: none does; the nearest is offered.
-            BadInput: several do, or fewer than 4 characters are given.
+            BadInput: several do, or no character is given.
         """
         self._refresh()
         with database.explained(self.path):
@@ -272,6 +272,13 @@ class Archive:
             rows = reading.losses(self._db, self.objectives, split, family)
         return reading.curve(rows, self._reference())
 
+    def families(self) -> list[str]:
+        """The families of workloads that any point belongs to, the main one (which has no name) left out."""
+        self._refresh()
+        with database.explained(self.path):
+            rows = self._db.execute("SELECT DISTINCT family FROM points WHERE family != '' ORDER BY family")
+            return [family for (family,) in rows]
+
     # ------------------------------------------------------------------------------------------- the run so far
 
     def prompts(self, id: str) -> list[Proposed]:
@@ -306,6 +313,20 @@ class Archive:
             with database.transaction(self._db, self.path, "DEFERRED"):
                 self._tally = Tally(self._db)
         return self._tally.totals()
+
+    def seconds(self) -> float:
+        """Seconds of running in all sessions, from the first event of each to its last."""
+        self._refresh()
+        with database.explained(self.path):
+            return reading.seconds(self._db)
+
+    def ended(self) -> Ended | None:
+        """How the last session ended; None where it has not, or was killed."""
+        self._refresh()
+        last = None
+        for entry in self.events(kinds=("started", "resumed", "ended")):
+            last = entry.event
+        return last if isinstance(last, Ended) else None
 
     # ------------------------------------------------------------------------------------------ kept in memory
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -18,16 +16,29 @@ import vevolve
 from vevolve.archive import Archive
 from vevolve.archive.events import Event, Resumed, Started
 from vevolve.errors import ArchiveError, BadInput
-from vevolve.evolve.config import Config
+from vevolve.evolve.config import KEPT, Config
+from vevolve.evolve.limits import Reached, last_config, reached, resume_command
 from vevolve.evolve.loop import Loop
 from vevolve.evolve.proposers.contract import Prompt
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.run import RunDirectory, commitment, find_run
-from vevolve.evolve.setup import Task, Weighted, open_proposers, refuse_unpriced, resolve, task_of
+from vevolve.evolve.setup import (
+    Task,
+    Weighted,
+    check_keys,
+    located,
+    open_proposers,
+    refuse_unaffordable,
+    refuse_unpriced,
+    resolve,
+    task_of,
+)
 from vevolve.evolve.workers import Job, SandboxOptions, Workers, open_workers
 from vevolve.prompts import Shown
-from vevolve.types import Candidate, Seed
+from vevolve.types import Candidate, Seed, Verdict
 
+CALLS = 2
+"""Calls that one evaluation may take: an answer, and the repair of one that does not apply."""
 OpenWorkers = Callable[[Config, Task, Callable[[], bool]], Workers]
 """How a run gets its workers. The last argument tells whether the user asked to stop; then it raises `Stopped`."""
 
@@ -61,14 +72,15 @@ class Run:
 
         Raises:
             ProposerError: a proposer failed for good; everything told so far is kept.
+            SandboxUnavailable: candidates cannot be contained to the level asked for.
             WorkerFailure: workers do not start, differ from this process, or died twice at one job.
             Stopped: `stop` was called before the workers were open.
-            SandboxUnavailable: candidates cannot be contained to the level asked for.
             ArchiveError: the database cannot be written, or another process writes it.
         """
         if self._loop is not None:
             raise BadInput("A run is iterated over once; go on with vevolve.evolve.api.resume(run.directory.path).")
         try:
+            check_keys(self._proposers)
             with contextlib.ExitStack() as stack:
                 existing = stack.enter_context(Archive.open(self.directory.path, write=True)) if self._resumed else None
                 workers = self._open_workers(self.config, self.task, lambda: self._stopped)
@@ -101,11 +113,30 @@ class Run:
         return Archive.open(self.directory.path)
 
     @property
-    def resume_command(self) -> str:
-        """What to type to go on: to the same total where it was not reached, else to twice as many evaluations."""
-        command = f"vevolve resume {shlex.quote(str(self.directory.path))}"
-        done = self.directory.is_run and self.archive.totals().evaluations >= self.config.evaluations
-        return command + (f" --evaluations {2 * self.config.evaluations}" if done else "")
+    def resume_command(self) -> str | None:
+        """What to type to go on: to the same totals, and beyond those that are reached. None where no run began."""
+        if not self.directory.is_run:
+            return None
+        return resume_command(self.directory, self.config, self.reached)
+
+    @property
+    def reached(self) -> list[Reached]:
+        """Which of its totals the run has reached. Raises `ArchiveError` where it has not begun."""
+        return reached(self.archive, self.config, self._paid)
+
+    @property
+    def finished(self) -> bool:
+        """Whether iterating would add nothing: a total is reached, and no examination is due."""
+        if not self._resumed or not self.reached:
+            return False
+        promotes = any(stage.promotion for stage in self.task.problem.stages)
+        told = self.archive.records(valid=True)
+        due = [one for one in told if one.hypervolume_gain > self.task.problem.promotion_gain and not one.selected]
+        return bool(self.archive.totals().iterations or told) and not (promotes and due)
+
+    @property
+    def _paid(self) -> bool:
+        return any(weighted.proposer.estimate(Prompt(system="", user="")) != 0 for weighted in self._proposers)
 
     def stop(self) -> None:
         """Ask for nothing more, finish what is in flight, and end. Safe in a signal handler and from any thread."""
@@ -150,7 +181,11 @@ class Run:
                 config=settings,
                 containment=containment,
             )
-            return Archive.create(self.directory.path, started), secret, started
+            try:
+                return Archive.create(self.directory.path, started), secret, started
+            except BaseException:
+                self.directory.discard()
+                raise
         level = archive.started.containment.level
         if containment.level != level:
             raise ArchiveError(
@@ -160,18 +195,18 @@ class Run:
         secret = self.directory.secret()
         if commitment(secret) != archive.started.seed_commitment:
             raise ArchiveError(f"{self.directory.path}/seed.key is not the seed that this run was begun with.")
-        self.directory.write_config(self.config)
         resumed = Resumed(version=vevolve.__version__, config=settings, containment=containment)
+        self.directory.write_config(self.config, archive)
         archive.append(resumed)
         return archive, secret, resumed
 
 
 def evolve(
-    seed: str = "sparse_decode/vattention",
+    seed: str | None = None,
     *,
     problem: str | None = None,
-    model: str | Sequence[str] = "offline",
-    evaluations: int = 100,
+    model: str | Sequence[str] | None = None,
+    evaluations: int | None = None,
     usd: float | None = None,
     seconds: float | None = None,
     workers: int | Literal["inline"] | None = None,
@@ -180,15 +215,17 @@ def evolve(
 ) -> Run:
     """Evolve a program. Iterate over the result to run it.
 
+    What is not given is taken from the environment, from `vevolve.toml`, or from the defaults named here.
+
     Args:
-        seed: a shipped seed, `problem/method`, or the file of a program.
+        seed: a shipped seed, `problem/method`, or the file of a program; by default sparse_decode/vattention.
         problem: the problem's name or folder, where `seed` is a file.
-        model: a proposer, or several, each maybe with `=WEIGHT`.
-        evaluations: how many candidates to examine, the seed not counted.
-        usd: dollars at most.
-        seconds: seconds at most.
-        workers: Ray actors; "inline" for none; None for one a core.
-        directory: where the run is kept; None for a new one under `runs/`.
+        model: a proposer, or several, each maybe with `=WEIGHT`; by default `offline`.
+        evaluations: how many candidates to examine, the seed not counted; by default 100.
+        usd: dollars at most; by default no limit.
+        seconds: seconds at most; by default no limit.
+        workers: Ray actors, or "inline" for none; by default one a core.
+        directory: where the run is kept; by default a new one under `runs/`.
         **settings: other fields of `vevolve.evolve.config.Config`.
 
     Raises:
@@ -197,7 +234,7 @@ def evolve(
     flags = {
         "seed": seed,
         "problem": problem,
-        "models": (model,) if isinstance(model, str) else tuple(model),
+        "models": (model,) if isinstance(model, str) else model,
         "evaluations": evaluations,
         "usd": usd,
         "seconds": seconds,
@@ -218,9 +255,10 @@ def start(config: Config, *, workers: OpenWorkers | None = None, proposers: Sequ
     Raises:
         VEvolveError: the problem, the seed or a model is not there or not in order.
     """
-    task = resolve(config)
+    task, config = resolve(config), located(config)
     directory = RunDirectory.choose(config, task.problem.name, task.seed_name)
     proposers = _checked(config, proposers)
+    refuse_unaffordable(_first_prompt(task, config), proposers, config)
     return Run(config, task, proposers, directory, resumed=False, workers=workers or _workers)
 
 
@@ -228,6 +266,7 @@ def resume(
     run: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
+    file: Path | None = None,
     workers: OpenWorkers | None = None,
     proposers: Sequence[Weighted] | None = None,
 ) -> Run:
@@ -235,7 +274,8 @@ def resume(
 
     Args:
         run: a run's directory or name; None for the latest.
-        settings: new values of some settings, such as `{"evaluations": 200}`.
+        settings: new values of some settings, such as `{"evaluations": 200}`; they go over the environment.
+        file: new values of settings as TOML; the environment goes over it.
         workers: see `start`.
         proposers: see `start`.
 
@@ -249,15 +289,13 @@ def resume(
         started = archive.started
         for record in archive.records(operation="seed", limit=1):
             seed = record.candidate
-        last = started.config
-        for entry in archive.events(kinds=("resumed",)):
-            last = entry.event.config if isinstance(entry.event, Resumed) else last
+        last = last_config(archive)
     changed = {key: value for key, value in (settings or {}).items() if value is not None}
-    for fixed in ("seed", "problem"):
+    for fixed in KEPT:
         if changed.get(fixed, started.config.get(fixed)) != started.config.get(fixed):
             raise BadInput(f"A run keeps its {fixed}: {started.config.get(fixed)}; start a new run for another.")
     kept = {key: value for key, value in last.items() if key in Config.model_fields}
-    config = Config.load(changed, base=kept)
+    config = located(Config.load(changed, file=file, base=kept))
     task = resolve(config) if seed is None else task_of(started.problem, seed, started.seed)
     if task.problem.hash != started.problem_hash:
         raise ArchiveError(
@@ -274,7 +312,8 @@ class Preview:
     Attributes:
         prompt: the first question, of the first model.
         usd_per_call: dollars that one call is likely to cost at most, over the models by weight; None: unknown.
-        usd_total: likewise for all evaluations, and no more than the dollar budget.
+        usd_total: likewise for all evaluations, each with the repair of its answer, and no more than the dollar budget;
+            answers that bring no new program come on top, as long as the budget lasts.
     """
 
     prompt: Prompt
@@ -282,12 +321,26 @@ class Preview:
     usd_total: float | None
 
 
-def preview(config: Config, *, measure: bool = False) -> Preview:
-    """The first prompt and the estimated cost, without asking any model.
+def first_prompt(config: Config) -> Prompt:
+    """What a run would ask first, with the seed's operating points. No model is asked, and none needs a key.
+
+    Raises:
+        VEvolveError: the problem or the seed is not there or not in order, or the seed cannot be contained.
+    """
+    task = resolve(config)
+    workers = open_workers("inline", task.problem_name, SandboxOptions(allow_degraded=config.allow_degraded))
+    try:
+        verdict = workers.submit(Job(task.seed, Seed.fresh().derive("examine"))).result()
+    finally:
+        workers.close()
+    return _first_prompt(task, config, verdict)
+
+
+def preview(config: Config) -> Preview:
+    """The first prompt, without operating points, and the estimated cost, without asking any model.
 
     Args:
         config: the settings of the run.
-        measure: examine the seed, so that the prompt shows its operating points, as that of the run will.
 
     Raises:
         VEvolveError: as `start` does.
@@ -295,15 +348,7 @@ def preview(config: Config, *, measure: bool = False) -> Preview:
     task = resolve(config)
     proposers = _checked(config, None)
     try:
-        shown = Shown(task.seed.source)
-        if measure:
-            workers = open_workers("inline", task.problem_name, SandboxOptions(allow_degraded=config.allow_degraded))
-            try:
-                verdict = workers.submit(Job(task.seed, Seed.fresh().derive("examine"))).result()
-            finally:
-                workers.close()
-            shown = Shown(task.seed.source, verdict.points, verdict.feedback, "", task.seed.id[:8], verdict.status)
-        prompt = Questions(task, proposers, config.style).shown_prompt("mutate", [shown], ())
+        prompt = _first_prompt(task, config)
         estimates = [(weighted.weight, weighted.proposer.estimate(prompt)) for weighted in proposers]
     finally:
         for weighted in proposers:
@@ -312,8 +357,15 @@ def preview(config: Config, *, measure: bool = False) -> Preview:
     if len(known) < len(estimates):
         return Preview(prompt, None, None)
     each = sum(weight * usd for weight, usd in known) / sum(weight for weight, _ in known)
-    total = each * config.evaluations
+    total = CALLS * each * config.evaluations
     return Preview(prompt, each, total if config.usd is None else min(total, config.usd))
+
+
+def _first_prompt(task: Task, config: Config, verdict: Verdict | None = None) -> Prompt:
+    shown = Shown(task.seed.source)
+    if verdict is not None:
+        shown = Shown(task.seed.source, verdict.points, verdict.feedback, "", task.seed.id[:8], verdict.status)
+    return Questions(task, (), config.style).shown_prompt("mutate", [shown], ())
 
 
 def _checked(config: Config, proposers: Sequence[Weighted] | None) -> Sequence[Weighted]:

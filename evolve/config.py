@@ -9,13 +9,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from vevolve.errors import BadInput, UnknownName
 from vevolve.evolve.prices import Price
+from vevolve.evolve.proposers.settings import addressed
 from vevolve.types import Value
 
 PREFIX = "VEVOLVE_"
+KEPT = ("seed", "problem", "directory")
+"""Settings that a run keeps for good."""
 FILE = "vevolve.toml"
 """Read from the working directory where no other file is named."""
 
@@ -53,7 +56,8 @@ class Config(Value):
     style: Literal["diff", "rewrite"] = "diff"
     """What a model is asked for: SEARCH/REPLACE blocks, or the whole program."""
     base_url: str | None = None
-    """Where an OpenAI- or Anthropic-compatible server listens; None: the provider's own."""
+    """Where an OpenAI- or Anthropic-compatible server listens: `URL` for the only hosted provider among the models,
+    or `PROVIDER=URL`; None: the provider's own, or what `OPENAI_BASE_URL` or `ANTHROPIC_BASE_URL` says."""
     timeout: float = Field(default=300.0, gt=0)
     """Seconds that one model call may take."""
     retries: int = Field(default=5, ge=0)
@@ -68,6 +72,11 @@ class Config(Value):
     """Go on below the minimum level of containment."""
     directory: str | None = None
     """Where the run is kept; None: a new directory under `runs/`."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _addressed(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return addressed(value, info.data.get("models", ()))
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -95,10 +104,11 @@ class Config(Value):
         file: Path | None = None,
         base: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The settings: flags over `base` (those of an earlier session) over environment over TOML over defaults.
+        """The settings: flags over environment over TOML over defaults.
 
         A flag that is None was not given. Without `file`, `vevolve.toml` of the working directory is read if it is
-        there.
+        there. With `base`, the settings of an earlier session, these stand in place of defaults and `vevolve.toml`,
+        and what a run keeps for good is left out of environment and file: that was said of new runs.
 
         Raises:
             UnknownName: a key that is no setting; the message offers the nearest.
@@ -109,16 +119,19 @@ class Config(Value):
         exported = {
             key.removeprefix(PREFIX).lower(): value for key, value in environment.items() if key.startswith(PREFIX)
         }
+        written = {} if base is not None and file is None else _from_file(file)
         layers = [
-            _known(_from_file(file), cls, f"setting in {file or FILE}"),
+            _known(written, cls, f"setting in {file or FILE}"),
             _known(exported, cls, f"setting in the environment ({PREFIX}...)"),
-            _known(base or {}, cls, "setting"),
             _known(named, cls, "setting"),
         ]
+        if base is not None:
+            changing = ({key: value for key, value in layer.items() if key not in KEPT} for layer in layers[:2])
+            layers = [base, *changing, layers[2]]
         merged: dict[str, Any] = {}
-        for layer in layers:
-            merged |= layer
         try:
+            for layer in layers:
+                merged |= _over(merged, layer)
             config = cls(**merged)
         except (ValidationError, ValueError) as error:
             raise BadInput(_first_problem(error)) from error
@@ -159,6 +172,15 @@ def _known(layer: Mapping[str, Any], config: type[Config], kind: str) -> Mapping
         if key not in config.model_fields:
             raise UnknownName(kind, key, config.model_fields)
     return layer
+
+
+def _over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A layer as it goes over those below: prices replace those of the same models alone."""
+    try:
+        prices, others = _decoded(layer.get("prices")), _decoded(below.get("prices"))
+    except ValueError:
+        return layer
+    return {**layer, "prices": {**others, **prices}} if isinstance(prices, dict) and isinstance(others, dict) else layer
 
 
 def _from_file(file: Path | None) -> Mapping[str, Any]:

@@ -10,9 +10,10 @@ from vevolve import registry
 from vevolve.errors import BadInput, ProposerError, UnknownName
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.examination import check_interface
+from vevolve.evaluators.programs import read_program
 from vevolve.evolve.ask import is_reference
 from vevolve.evolve.config import Config
-from vevolve.evolve.proposers.contract import Proposer
+from vevolve.evolve.proposers.contract import Prompt, Proposer
 from vevolve.types import Candidate, CandidateFault
 
 
@@ -51,22 +52,19 @@ def resolve(config: Config) -> Task:
         BadProblem: the problem cannot be loaded.
         BadInput: the seed cannot be read, does not parse, lacks a function, or is a reference.
     """
-    problem_name, path, seed_name = _located(config)
-    problem = load(problem_name)
-    try:
-        seed = Candidate(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"Cannot read the seed program {path}: {error}.") from error
+    place = locate(config.seed, config.problem)
+    problem = load(place.problem)
+    seed = read_program(place.program)
     try:
         check_interface(problem, seed)
     except CandidateFault as fault:
-        raise BadInput(f"The seed {path} is no program for {problem.name}: {fault.feedback}.") from fault
+        raise BadInput(f"The seed {place.program} is no program for {problem.name}: {fault.feedback}.") from fault
     if is_reference(seed):
         raise BadInput(
-            f"The seed {seed_name} declares REFERENCE = True: it is a line to compare with, not a program to evolve. "
+            f"The seed {place.name} declares REFERENCE = True: it is a line to compare with, not a program to evolve. "
             "Take another seed, or remove that line from a copy."
         )
-    return Task(problem, problem_name, seed, seed_name, _shipped(problem, seed))
+    return Task(problem, place.problem, seed, place.name, _shipped(problem, seed))
 
 
 def task_of(problem_name: str, seed: Candidate, seed_name: str) -> Task:
@@ -91,6 +89,37 @@ def open_proposers(config: Config) -> tuple[Weighted, ...]:
     return tuple(Weighted(open_proposer(spec, config), weight) for spec, weight in config.weighted_models)
 
 
+def located(config: Config) -> Config:
+    """The settings with absolute paths in place of relative ones, so that a run goes on from any directory."""
+    from vevolve.evolve.proposers.open import absolute
+
+    models: list[str] = []
+    for spec, weight in config.weighted_models:
+        model = absolute(spec)
+        # An equals sign in a path must not be read as a weight.
+        models.append(f"{model}={weight:g}" if weight != 1 or "=" in model else model)
+    return config.model_copy(update={"models": tuple(models)})
+
+
+def check_keys(proposers: Sequence[Weighted]) -> None:
+    """Let every proposer that can tell at once and at no cost refuse what will not work. Raises `ProposerError`."""
+    for weighted in proposers:
+        check = getattr(weighted.proposer, "check", None)
+        if check is not None:
+            check()
+
+
+def refuse_unaffordable(prompt: Prompt, proposers: Sequence[Weighted], config: Config) -> None:
+    """A dollar budget below the cost of a single call would end the run before it began. Raises `ProposerError`."""
+    for weighted in proposers:
+        each = weighted.proposer.estimate(prompt)
+        if config.usd is not None and each is not None and each > config.usd:
+            raise ProposerError(
+                f"One call of {weighted.proposer.name} may cost up to ${each:.4f}, more than --usd {config.usd:g}: "
+                "raise --usd, or lower --max-output-tokens."
+            )
+
+
 def refuse_unpriced(estimate: float | None, proposer: Proposer, config: Config) -> None:
     """A dollar budget means nothing to a model without a price. Raises `ProposerError` for one."""
     if config.usd is not None and estimate is None:
@@ -101,32 +130,58 @@ def refuse_unpriced(estimate: float | None, proposer: Proposer, config: Config) 
         )
 
 
-def _located(config: Config) -> tuple[str, Path, str]:
-    """The problem's name, the seed's file, the seed's name."""
-    file = Path(config.seed)
-    if config.problem is not None:
-        name = str(Path(config.problem).resolve()) if Path(config.problem).is_dir() else config.problem
-        if file.is_file():
-            return name, file, file.stem
-        method = config.seed.rpartition("/")[2]
-        return name, load(name).seed(method), method
-    if file.is_file():
-        raise BadInput(f"The seed {file} is a file, so its problem must be named as well: --problem NAME.")
-    problem, _, method = config.seed.partition("/")
-    if problem not in registry.problem_names():
-        return problem, registry.seed_path(config.seed), method
-    loaded = load(problem)
+@dataclass(frozen=True)
+class Place:
+    """Where a program lies, and what for.
+
+    Attributes:
+        problem: what a worker, in whatever directory, loads the problem by.
+        program: the file.
+        name: as a run is named after it.
+    """
+
+    problem: str
+    program: Path
+    name: str
+
+
+def locate(seed: str, problem: str | None = None) -> Place:
+    """What a user means by a seed: a program's file with the problem named beside it, or a shipped `problem/method`.
+
+    Raises:
+        UnknownName: no such problem or seed; the nearest is offered.
+        BadInput: no such file, or the problem of a file is not named.
+    """
+    file = Path(seed)
+    if file.is_file() and problem is None:
+        names = ", ".join(registry.problem_names())
+        raise BadInput(f"The problem of the file {file} must be named: --problem NAME, one of {names}, or a folder.")
+    if not file.is_file() and _looks_like_a_file(seed):
+        raise BadInput(f"No program at {file}; expected a Python file, or a shipped seed such as sparse_decode/quest.")
+    if problem is not None:
+        name = str(Path(problem).resolve()) if Path(problem).is_dir() else problem
+        method = seed.rpartition("/")[2]
+        return Place(name, file, file.stem) if file.is_file() else Place(name, load(name).seed(method), method)
+    name, _, method = seed.partition("/")
+    if name not in registry.problem_names():
+        return Place(name, registry.seed_path(seed), method)
+    loaded = load(name)
     method = method or loaded.default_seed
     seeds = loaded.seeds()
     if method not in seeds:
-        raise UnknownName("seed", config.seed, [f"{problem}/{name}" for name in seeds])
-    return problem, seeds[method], method
+        raise UnknownName("seed", seed, [f"{name}/{known}" for known in seeds])
+    return Place(name, seeds[method], method)
+
+
+def _looks_like_a_file(seed: str) -> bool:
+    """Whether a name that is no file was meant to be one. Shipped seeds are `problem/method`, without a suffix."""
+    return seed.endswith(".py") or seed.startswith((".", "/", "~"))
 
 
 def _shipped(problem: Problem, seed: Candidate) -> tuple[Candidate, ...]:
     found: list[Candidate] = []
     for path in _sorted(problem):
-        candidate = Candidate(path.read_text(encoding="utf-8"))
+        candidate = read_program(path)
         if candidate.id != seed.id and not is_reference(candidate):
             found.append(candidate)
     return tuple(found)

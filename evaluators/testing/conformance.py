@@ -16,6 +16,7 @@ import numpy as np
 
 from vevolve.evaluators.contract import Problem, Stage
 from vevolve.evaluators.examination import examine
+from vevolve.evaluators.programs import read_program
 from vevolve.evaluators.testing.corruption import CORRUPTIONS, Corrupted
 from vevolve.evaluators.testing.plain import PlainSubject
 from vevolve.types import Candidate, Point, Seed, Subject, Value, Verdict
@@ -53,7 +54,7 @@ class Trial:
     @functools.cached_property
     def seed(self) -> Candidate:
         """The program of `default_seed`."""
-        return Candidate(self.problem.seed(self.problem.default_seed).read_text())
+        return read_program(self.problem.seed(self.problem.default_seed))
 
     @functools.cached_property
     def honest(self) -> Verdict:
@@ -190,7 +191,7 @@ def rejects_cheats(trial: Trial) -> Iterator[str]:
         yield "it has no cheats/: write at least one hostile program that must not win"
     honest = trial.worth(trial.honest)
     for name, path in cheats.items():
-        worth = trial.worth(trial.examine(Candidate(path.read_text())))
+        worth = trial.worth(trial.examine(read_program(path)))
         if worth > honest:
             yield f"cheat `{name}` is worth {worth:.6g}, the honest seed {honest:.6g}"
 

@@ -6,8 +6,11 @@ line: a user's mistake exits with 2, a failure with 1, and only `--debug` shows 
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
@@ -18,6 +21,8 @@ from vevolve.evolve.cli import attack, doctor, judge, make, read, run
 
 DONE, FAILED, MISUSE, NOTHING_VALID = 0, 1, 2, 3
 """Exit codes."""
+INTERRUPTED = 130
+"""What the command-line library makes of a Ctrl-C that no command took."""
 
 app = typer.Typer(
     name="vevolve",
@@ -72,12 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = arguments[:1] == ["--debug"]
     try:
-        return app(args=list(arguments), prog_name="vevolve", standalone_mode=False) or DONE
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stdout = None
-        return DONE
-    except typer.Abort:
-        return _complain("stopped.", FAILED)
+        code = app(args=list(arguments), prog_name="vevolve", standalone_mode=False) or DONE
+        sys.stdout.flush()
+        return _complain(_stopped(arguments), FAILED) if code == INTERRUPTED else code
+    except BrokenPipeError:
+        return _unheard()
+    except SystemExit as quit:  # the command-line library's answer to a closed pipe
+        if isinstance(quit.__context__, OSError) and quit.__context__.errno == errno.EPIPE:
+            return _unheard()
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain(_stopped(arguments), FAILED)
     except VEvolveError as error:
         if debug:
             raise
@@ -90,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         usage = getattr(error, "format_message", None)
         if usage is not None:  # what Typer raises for a wrong option; its class moved between versions
-            return _complain(_usage(error, usage()), MISUSE)
+            return _complain(_usage(error, usage(), arguments), MISUSE)
         if debug:
             raise
         return _complain(
@@ -100,9 +110,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
-def _usage(error: Exception, message: str) -> str:
+def _stopped(arguments: Sequence[str]) -> str:
+    """A run that had begun says more by itself."""
+    evolves = any(word in ("run", "resume") for word in arguments[:2])
+    return "stopped before anything was examined." if evolves else "stopped."
+
+
+def _usage(error: Exception, message: str, arguments: Sequence[str]) -> str:
+    """What is wrong with a command's options, what was found, and where to look."""
     path = getattr(getattr(error, "ctx", None), "command_path", "vevolve")
-    return f"{message.rstrip('.')}. See `{path} --help`."
+    value = _given(getattr(getattr(error, "param", None), "opts", ()), arguments)
+    told = message.rstrip().rstrip(".")
+    found = f"; found '{value}'" if value is not None and f"'{value}'" not in told else ""
+    end = "" if told.endswith(("?", "!")) else "."
+    return f"{told}{found}{end} See `{path} --help`."
+
+
+def _given(names: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """The value that stands after an option of one of these names; None where there is none."""
+    for word, following in zip_longest(arguments, arguments[1:]):
+        name, separator, value = word.partition("=")
+        if name in names:
+            return value if separator else following
+    return None
+
+
+def _unheard() -> int:
+    """The reader of our output has seen enough, such as `head`: that is no failure, and nothing more is written."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+    return DONE
 
 
 def _complain(message: str, code: int) -> int:

@@ -40,10 +40,12 @@ def evaluate(
     It runs in the sandbox. Exits with 1 where the verdict is invalid.
     """
     from vevolve.evaluators.contract import load
+    from vevolve.evaluators.programs import read_program
     from vevolve.evolve.cli import render
+    from vevolve.evolve.setup import locate
 
-    program, name = _program(file, problem)
-    loaded = load(name)
+    place = locate(file, problem)
+    program, loaded = read_program(place.program), load(place.problem)
     with open_sandbox(loaded, allow_degraded) as sandbox:
         verdict = _examine(loaded, sandbox, program, traces or [], split)
     if as_json:
@@ -68,29 +70,6 @@ def _examine(problem: Problem, sandbox: Sandbox, program: Candidate, traces: lis
     if traces:
         return examine_workload(problem, subject, problem.workload_from(traces, seed))
     return examine(problem, subject, seed, promotion=split == "select")
-
-
-def _program(file: str, problem: str | None) -> tuple[Candidate, str]:
-    """The program, and the problem to examine it for."""
-    from vevolve import registry
-    from vevolve.errors import BadInput
-    from vevolve.types import Candidate
-
-    path = Path(file)
-    if not path.is_file():
-        if path.suffix == ".py" or path.is_dir():
-            raise BadInput(f"No program at {file}; expected a Python file, or a shipped seed like sparse_decode/quest.")
-        path, problem = registry.seed_path(file), problem or file.partition("/")[0]
-    if problem is None:
-        names = ", ".join(registry.problem_names())
-        raise BadInput(f"The problem to examine {file} for must be named: --problem NAME, one of {names}, or a folder.")
-    params = path.with_suffix(".safetensors")
-    try:
-        return Candidate(path.read_text(encoding="utf-8"), params.read_bytes() if params.is_file() else None), problem
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is no program: expected text in UTF-8, found other bytes at {error.start}.") from error
-    except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def open_sandbox(problem: Problem, allow_degraded: bool) -> Sandbox:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
 from vevolve.archive.events import Ended, Event, Proposed, Resumed, Selected, Started, Told
 from vevolve.evolve.cli.render import SHORT, clean, figures, line
@@ -25,36 +26,88 @@ REFRESH_S = 0.25
 """Between two looks into the archive; the clock on the panel ticks by itself."""
 
 
-@contextlib.contextmanager
-def open_panel(run: Run, as_json: bool) -> Generator[Callable[[Event], None]]:
-    """What each event is handed to."""
+class Screen(Protocol):
+    """What shows a run: entered when it begins, left when it ends."""
+
+    def take(self, event: Event) -> None:
+        """Show an event."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a line of our own. Safe in a signal handler."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_screen(run: Run, as_json: bool) -> Screen:
+    """What a run is shown on: JSON lines, a live panel on a terminal, or plain lines."""
     if as_json:
-        yield _json_line
-        return
-    if not sys.stdout.isatty():
-        yield lambda event: _plain_line(run, event)
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    panel = Panel(run)
-    with Live(
-        get_renderable=panel.draw, console=Console(markup=False, highlight=False, emoji=False), refresh_per_second=4
-    ):
-        yield panel.take
-        panel.look()
+        return Lines(lambda event: event.model_dump_json())
+    if sys.stdout.isatty():
+        return Live(run)
+    return Lines(lambda event: describe(event, run))
 
 
-def _json_line(event: Event) -> None:
-    sys.stdout.write(event.model_dump_json() + "\n")
-    sys.stdout.flush()
+class Lines:
+    """A line an event; an event that says nothing new is left out."""
+
+    def __init__(self, text: Callable[[Event], str]) -> None:
+        self._text = text
+
+    def take(self, event: Event) -> None:
+        """Print it at once."""
+        if text := self._text(event):
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """To the standard error."""
+        os.write(2, f"\n{text}\n".encode())  # not buffered: a signal may have come in the middle of a write
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
-def _plain_line(run: Run, event: Event) -> None:
-    text = describe(event, run)
-    if text:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+class Live:
+    """The live panel. It is taken off the terminal at the end, where the front is printed instead."""
+
+    def __init__(self, run: Run) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._run, self._panel, self._last = run, Panel(run), ""
+        console = Console(markup=False, highlight=False, emoji=False)
+        # Whatever else were written to the terminal would push a copy of the panel into the scrollback.
+        self._live = Live(get_renderable=self._panel.draw, console=console, refresh_per_second=4, transient=True)
+
+    def take(self, event: Event) -> None:
+        """Show it on the panel."""
+        self._panel.take(event)
+        self._last = describe(event, self._run) if isinstance(event, Ended) else ""
+
+    def say(self, text: str) -> None:
+        """Show it on the panel."""
+        self._panel.note = text
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        if self._last:
+            sys.stdout.write(self._last + "\n")
 
 
 def describe(event: Event, run: Run) -> str:
@@ -69,12 +122,14 @@ def describe(event: Event, run: Run) -> str:
         case Told():
             verdict = event.verdict
             who = "seed" if event.operation == "seed" else f"{event.operation} by {line(event.proposer, 40)}"
-            gain = f", hypervolume +{event.hypervolume_gain:.4f}" if event.hypervolume_gain > 0 else ""
+            gain = f", hypervolume +{event.hypervolume_gain:.3g}" if event.hypervolume_gain > 0 else ""
             said = event.idea if verdict.valid else verdict.feedback
             return f"#{event.iteration} {who}: {verdict.status}{gain}{': ' if said else ''}{line(said)}"
         case Selected():
             what = "gained" if event.promoted else f"gained nothing ({event.verdict.status})"
             return f"#{event.iteration} {event.candidate[:SHORT]} {what} on the select split"
+        case Ended() if event.reason.startswith(("a proposer failed: ", "the harness failed: ")):
+            return f"ended: {event.reason.partition(':')[0]}"  # the error that follows says how
         case Ended():
             return f"ended: {line(event.reason, 300)}"
         case _:
@@ -108,6 +163,7 @@ class Panel:
     run: Run
     began: float = field(default_factory=time.monotonic)
     sight: Sight = field(default_factory=Sight)
+    note: str = ""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN_EVENTS))
     _looked: float = 0.0
     _first: int | None = None
@@ -149,6 +205,8 @@ class Panel:
             for row in sight.points:
                 grid.add_row(*(Text(cell) for cell in row))
             parts.append(grid)
+        if self.note:
+            parts.append(Text(self.note, "bold"))
         parts += [Text(text, "dim", no_wrap=True, overflow="ellipsis") for text in self.lines]
         title = Text(f"{self.run.task.problem.name}: {self.run.directory.name}")
         return Group(Frame(Group(*parts), title=title, subtitle=Text(", ".join(map(clean, config.models)))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -55,15 +55,19 @@ def front(
     family: Annotated[str, typer.Option(metavar="NAME", help="A family of workloads; by default the main one.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show the points that no other dominates, and the seed's."""
+    """Show the points that no other dominates, and the seed's.
+
+    As JSON: the candidates on the front, each with those of its points that are on it.
+    """
+    from vevolve.errors import UnknownName
     from vevolve.evolve.cli import render
 
     with open_run(run) as archive:
         chosen = split_of(archive, split)
+        if family and family not in (known := archive.families()):
+            raise UnknownName("family", family, known)
         if as_json:
-            best = archive.front(chosen, family)
-            ranks = archive.ranks(chosen, family)
-            render.print_json([archive.record(one.id).to_json(ranks.get(one.id)) for one in best])
+            render.print_json(_front_json(archive, chosen, family))
             return
         print_front(archive, chosen, family)
 
@@ -181,18 +185,19 @@ def rm(
 
     directory = find_run(run)
     folder = directory.path
-    with open_run(str(folder)):  # a database that is not a run's is refused before anything is deleted
-        pass
+    with open_run(str(folder)) as archive:  # refuses a database that is not a run's
+        own = directory.own_files(archive)
     if not yes and not typer.confirm(f"Delete the run {folder} for good?"):
         render.say("Nothing was deleted.")
         raise typer.Exit(1)
     with database.lock(directory.archive):
-        for path in [*folder.glob("archive.db*"), folder / "seed.key", folder / "config.toml"]:
+        for path in [*own, *database.files(directory.archive)]:
             path.unlink(missing_ok=True)
-    left = len(list(folder.iterdir()))
-    if not left:
+    left = sorted(path.name for path in folder.iterdir())
+    if not left and folder.resolve() != Path.cwd():
         folder.rmdir()
-    render.say(f"Deleted the run {folder}{f'; what is not its own stays there ({left})' if left else ''}.")
+    stays = f"; not its own, so left there: {render.line(', '.join(left), 200)}" if left else ""
+    render.say(f"Deleted the run {folder}{stays}.")
 
 
 # ------------------------------------------------------------------------------------------------------------ shared
@@ -213,6 +218,15 @@ def split_of(archive: Archive, split: str | None) -> str:
     if split is not None and split not in ("search", "select", "sealed"):
         raise UnknownName("split", split, ["search", "select", "sealed"])
     return split or ("select" if archive.front("select") else "search")
+
+
+def _front_json(archive: Archive, split: str, family: str) -> list[dict[str, Any]]:
+    """The candidates on a front, the one that it would miss most first, with their points on it and no others."""
+    on_it: dict[str, list[Point]] = {}
+    for record, point in archive.front_points(split, family):
+        on_it.setdefault(record.id, []).append(point)
+    best = archive.front(split, family)
+    return [dataclasses.replace(record, points=tuple(on_it[record.id])).to_json(rank=1) for record in best]
 
 
 def print_front(archive: Archive, split: str, family: str = "") -> None:
@@ -254,7 +268,7 @@ def _row(record: Record, rank: int | None) -> list[str]:
         record.proposer,
         record.status,
         "-" if rank is None else str(rank),
-        f"{record.hypervolume_gain:.4f}" if record.hypervolume_gain else "-",
+        f"{record.hypervolume_gain:.3g}" if record.hypervolume_gain else "-",
         told if record.valid else record.first_error_line or told,
     ]
 
@@ -305,13 +319,14 @@ def _list_runs(as_json: bool) -> None:
         render.print_json(rows)
         return
     names = ["run", "problem", "seed", "evaluations", "valid", "usd", "hypervolume"]
-    render.table(names, [_run_row(row, names) for row in rows], right=names[3:])
-
-
-def _run_row(row: dict[str, Any], names: Iterable[str]) -> list[str]:
-    from vevolve.evolve.cli.render import number
-
-    return [row["run"], row["error"]] if row["error"] else [number(row[name]) for name in names]
+    whole = [row for row in rows if not row["error"]]
+    if not rows:
+        render.say(f"No runs under ./{RUNS} yet.")
+    if whole:
+        render.table(names, [[render.number(row[name]) for name in names] for row in whole], right=names[3:])
+    for row in rows:
+        if row["error"]:
+            render.say(f"{row['run']}: {render.line(row['error'], 400)}")
 
 
 def _status(status: str | None) -> str | None:

@@ -31,16 +31,33 @@ def conclude(run: Run, as_json: bool, stopped: bool) -> int:
     return DONE if totals.valid or stopped else NOTHING_VALID
 
 
+def nothing_left(run: Run, as_json: bool) -> int:
+    """Where a run was resumed to totals that it has reached: one line that says so. The exit code."""
+    from vevolve.evolve.cli import DONE, NOTHING_VALID
+
+    said = "; ".join(one.said for one in run.reached)
+    text = f"Nothing to do: {said}. Go on with: {run.resume_command}\n"
+    if as_json:
+        sys.stdout.write(json.dumps(_facts(run, run.archive), allow_nan=False) + "\n")
+        sys.stderr.write(text)
+    else:
+        sys.stdout.write(text)
+    return DONE if run.archive.totals().valid else NOTHING_VALID
+
+
 def tell_kept(run: Run) -> None:
     """After a failure: nothing that was told is lost, and how to go on."""
-    if run.directory.is_run:
+    if command := run.resume_command:
         sys.stdout.flush()
-        sys.stderr.write(f"Everything so far is kept; go on with: {run.resume_command}\n")
+        sys.stderr.write(f"Everything so far is kept; go on with: {command}\n")
 
 
 def quit_now(run: Run) -> None:
     """A second Ctrl-C: nothing but the way back. Whatever was told is in the archive."""
-    sys.stdout.write(f"\nStopped. Go on with:\n  {run.resume_command}\n")
+    command = run.resume_command
+    sys.stdout.write(
+        f"\nStopped. Go on with:\n  {command}\n" if command else "\nStopped before anything was examined.\n"
+    )
     sys.stdout.flush()
 
 
@@ -67,7 +84,7 @@ def _tell(run: Run, archive: Archive) -> None:
     if set(run.config.models) == {"offline"}:
         render.say("Go on with a hosted model (ANTHROPIC_API_KEY or OPENAI_API_KEY set):")
         where = shlex.quote(str(run.directory.path))
-        total = 2 * run.config.evaluations
+        total = 2 * max(run.config.evaluations, totals.evaluations)
         render.say(f"  vevolve resume {where} --model anthropic:NAME --evaluations {total} --usd 5")
 
 

@@ -8,7 +8,7 @@ verdict and never reaches a user as an error.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class VEvolveError(Exception):
@@ -20,11 +20,19 @@ class UnknownName(VEvolveError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        near = _nearest(name, known)
+        hint = f" Did you mean '{near}'?" if near else ""
         shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
         super().__init__(f"No {kind} named '{name}'.{hint} Known: {shown or 'none'}.")
-        self.kind, self.name, self.nearest = kind, name, near[0] if near else None
+        self.kind, self.name, self.nearest = kind, name, near
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is most like `name`, as a whole or in the part after its slash: `quest` means `p/quest`."""
+    last = {one.rpartition("/")[2]: one for one in known}
+    if "/" not in name and (parts := difflib.get_close_matches(name, last, n=1, cutoff=0.6)):
+        return last[parts[0]]
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
 
 
 class BadInput(VEvolveError):
@@ -43,20 +51,20 @@ class SandboxUnavailable(VEvolveError):
     """The machine cannot isolate candidates to the level that was asked for."""
 
 
-class ArchiveError(VEvolveError):
-    """A run's database is missing, damaged, foreign, newer than this program, or the disk is full."""
-
-
-class ProposerError(VEvolveError):
-    """A model cannot be reached for good: wrong key, unknown model, unknown price, no credit."""
-
-
 class WorkerFailure(VEvolveError):
     """Workers cannot be had, differ from the driver, or were lost again while they did a job."""
 
 
 class Stopped(VEvolveError):
     """The user asked to stop before anything was examined."""
+
+
+class ArchiveError(VEvolveError):
+    """A run's database is missing, damaged, foreign, newer than this program, or the disk is full."""
+
+
+class ProposerError(VEvolveError):
+    """A model cannot be reached for good: wrong key, unknown model, unknown price, no credit."""
 
 
 class MissingDependency(VEvolveError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 import shutil
 import signal
 import subprocess
@@ -112,6 +114,85 @@ def test_a_run_stopped_in_between_is_resumed_without_a_flag(start, resume):
     assert again.archive.totals().evaluations == 50
 
 
+def test_no_way_to_go_on_is_told_of_a_run_that_never_began(start):
+    assert start(evaluations=5).resume_command is None
+
+
+def continued(run, resume, model=None):
+    """Type the command that a run ends with: the options as settings, the run by its directory."""
+    words = shlex.split(run.resume_command)
+    assert words[:2] == ["vevolve", "resume"]
+    settings = {name.removeprefix("--"): float(value) for name, value in zip(words[3::2], words[4::2], strict=True)}
+    again = resume(words[2], {name: int(v) if v == int(v) else v for name, v in settings.items()}, model)
+    before = again.archive.totals().evaluations
+    assert not again.finished
+    list(again)
+    return again.archive.totals().evaluations - before
+
+
+def test_after_the_seconds_are_over_the_printed_command_really_goes_on(start, resume, plane):
+    run = start(plane.Model(delay=0.02), evaluations=10_000, seconds=0.3)
+    assert list(run)[-1].budget == "seconds"
+    assert "--seconds" in run.resume_command and "--evaluations" not in run.resume_command
+    assert resume().finished and "0.3 seconds are over" in resume().reached[0].said
+    assert continued(run, resume, plane.Model(delay=0.02)) > 0
+
+
+def test_after_the_dollars_are_spent_the_printed_command_really_goes_on(start, resume, plane):
+    def paid():
+        return plane.Model(estimated=0.3, usd=0.3)
+
+    run = start(paid(), evaluations=10_000, usd=1.0)
+    assert list(run)[-1].budget == "usd"
+    assert run.resume_command.endswith(" --usd 2")
+    assert resume(model=paid()).finished
+    assert not resume().finished, "what is free goes on"
+    assert continued(run, resume, paid()) > 0
+
+
+def test_a_total_below_what_is_done_is_told_with_one_that_goes_on(start, resume):
+    list(start(evaluations=6))
+    less = resume(settings={"evaluations": 3})
+    assert less.finished
+    assert [one.said for one in less.reached] == ["6 of 3 evaluations are done"]
+    assert continued(less, resume) == 6
+
+
+def test_a_run_that_ended_before_its_gains_were_selected_is_not_finished(start, resume):
+    run = start(evaluations=4)
+    events = iter(run)
+    while not run.directory.is_run or run.archive.totals().evaluations < 4:
+        next(events)
+    events.close()
+    again = resume()
+    due = [one for one in again.archive.records(valid=True) if one.hypervolume_gain > 0 and not one.selected]
+    assert due and again.reached
+    assert not again.finished
+    list(again)
+    assert all(one.selected for one in again.archive.records(valid=True) if one.hypervolume_gain > 0)
+    assert resume().finished
+
+
+def test_the_environment_counts_on_resume_and_the_printed_command_says_what_it_would_change(start, resume, monkeypatch):
+    run = start(evaluations=50)
+    for event in run:
+        if isinstance(event, Told) and event.iteration == 5:
+            run.stop()
+    monkeypatch.setenv("VEVOLVE_EVALUATIONS", "7")
+    monkeypatch.setenv("VEVOLVE_SEED", "sparse_decode/quest")
+    assert run.resume_command.endswith(" --evaluations 50")
+    again = resume()
+    assert (again.config.evaluations, again.config.seed) == (7, "start")
+
+
+def test_a_resume_may_change_how_many_iterations_are_in_flight(start, resume):
+    list(start(evaluations=10, lag=8))
+    again = resume(settings={"evaluations": 20, "lag": 3})
+    list(again)
+    assert again.archive.totals().evaluations == 20
+    again.archive.verify()
+
+
 def test_a_resume_needs_neither_the_seed_file_nor_the_same_working_directory(
     start, resume, plane, tmp_path, monkeypatch
 ):
@@ -174,6 +255,69 @@ def test_a_directory_that_holds_a_run_is_not_overwritten(start):
         start(evaluations=1, directory="mine")
 
 
+@pytest.mark.parametrize("name", ["config.toml", "seed.key"])
+def test_a_foreign_file_of_a_name_that_a_run_needs_is_not_overwritten(start, tmp_path, name):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("mine")
+    with pytest.raises(BadInput, match=f"already holds {name}, which a run would overwrite"):
+        start(evaluations=1, directory="mine")
+    assert (tmp_path / "mine" / name).read_text() == "mine"
+
+
+def test_settings_that_somebody_changed_stay_as_they_are_on_resume(start, resume):
+    run = start(evaluations=2)
+    list(run)
+    path = run.directory.path / "config.toml"
+    list(resume(settings={"evaluations": 3}))
+    assert "evaluations = 3\n" in path.read_text()
+    path.write_text("mine = true\n")
+    list(resume(settings={"evaluations": 4}))
+    assert path.read_text() == "mine = true\n"
+
+
+def test_a_run_whose_archive_cannot_be_made_leaves_nothing_and_can_be_begun_again(start, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vevolve.archive.schema.create", full)
+        with pytest.raises(ArchiveError, match="free space on its disk, then start again"):
+            list(start(evaluations=1, directory="mine"))
+    assert not (tmp_path / "mine").exists()
+    list(start(evaluations=1, directory="mine"))
+
+
+def test_parameters_beside_a_seed_are_evolved_with_it(start, plane, tmp_path):
+    (tmp_path / "mine.py").write_text(plane.program(0.7, 0.7))
+    (tmp_path / "mine.safetensors").write_bytes(b"parameters")
+    run = start(seed="mine.py", evaluations=6)
+    list(run)
+    assert {record.params for record in run.archive.records(valid=True)} == {b"parameters"}
+    (tmp_path / "mine.safetensors").write_bytes(bytes((8 << 20) + 1))
+    with pytest.raises(BadInput, match="hold 8,388,609 bytes; at most 8,388,608") as caught:
+        start(seed="mine.py")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_library_leaves_what_is_not_given_to_environment_and_file(tmp_path, monkeypatch):
+    (tmp_path / "vevolve.toml").write_text('seed = "circle_packing/grid"\nevaluations = 5\nseconds = 60.0\n')
+    monkeypatch.setenv("VEVOLVE_EVALUATIONS", "6")
+    monkeypatch.setenv("VEVOLVE_WORKERS", "inline")
+    config = vevolve.evolve().config
+    assert (config.seed, config.evaluations, config.seconds, config.workers) == (
+        "circle_packing/grid",
+        6,
+        60.0,
+        "inline",
+    )
+    assert vevolve.evolve(evaluations=7).config.evaluations == 7
+
+
+def test_the_public_names_are_listed():
+    assert set(vevolve.__all__) <= set(dir(vevolve))
+    assert all(getattr(vevolve, name) is not None for name in vevolve.__all__)
+
+
 def test_workers_that_do_not_open_leave_no_directory(plane, tmp_path):
     def refuse(*_):
         raise BadInput("no")
@@ -223,7 +367,7 @@ def test_find_run_takes_a_path_a_name_a_part_of_it_or_the_latest(tmp_path):
         find_run("plane")
     with pytest.raises(UnknownName, match="Did you mean"):
         find_run("20250101T000000-plane-start-aaab")
-    with pytest.raises(UnknownName):
+    with pytest.raises(BadInput, match="start one with `vevolve run"):
         find_run(root=tmp_path / "nowhere")
     assert not RunDirectory(tmp_path).is_run
 

@@ -8,6 +8,7 @@ import pytest
 
 from vevolve.errors import BadInput, UnknownName
 from vevolve.evolve.config import Config, to_toml
+from vevolve.evolve.proposers.settings import ProposerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -15,17 +16,27 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_flags_go_over_an_earlier_session_over_the_environment_over_the_file_over_defaults(tmp_path):
+def test_flags_go_over_the_environment_over_the_file_over_defaults(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text("evaluations = 4\nlag = 4\nusd = 4.0\nretries = 4\n")
+    file.write_text("evaluations = 4\nlag = 4\nretries = 4\n")
     config = Config.load(
         {"evaluations": 1, "lag": None},
-        environment={"VEVOLVE_EVALUATIONS": "3", "VEVOLVE_LAG": "3", "VEVOLVE_USD": "3", "HOME": "/"},
+        environment={"VEVOLVE_EVALUATIONS": "3", "VEVOLVE_LAG": "3", "HOME": "/"},
         file=file,
-        base={"evaluations": 2, "lag": 2},
     )
-    assert (config.evaluations, config.lag, config.usd, config.retries) == (1, 2, 3.0, 4)
+    assert (config.evaluations, config.lag, config.retries) == (1, 3, 4)
     assert config.timeout == Config().timeout
+
+
+def test_what_is_named_for_this_session_goes_over_an_earlier_one_and_a_file_that_is_merely_there_does_not(tmp_path):
+    (tmp_path / "vevolve.toml").write_text("evaluations = 5\nretries = 5\n")
+    (tmp_path / "named.toml").write_text('seed = "sparse_decode/quest"\nusd = 4.0\nlag = 4\n')
+    base = {"seed": "circle_packing/grid", "directory": "here", "evaluations": 2, "lag": 2, "usd": 2.0, "retries": 2}
+    environment = {"VEVOLVE_LAG": "3", "VEVOLVE_DIRECTORY": "elsewhere"}
+    config = Config.load({"evaluations": 1}, environment=environment, file=tmp_path / "named.toml", base=base)
+    assert (config.evaluations, config.lag, config.usd, config.retries) == (1, 3, 4.0, 2)
+    assert (config.seed, config.directory) == ("circle_packing/grid", "here")
+    assert Config.load({}, environment={}, base=base).evaluations == 2
 
 
 def test_a_file_in_the_working_directory_is_read(tmp_path):
@@ -62,6 +73,30 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, flags, environment
     with pytest.raises(UnknownName, match=f"Did you mean '{nearest}'") as error:
         Config.load(flags, environment=environment)
     assert "\n" not in str(error.value)
+
+
+def test_prices_replace_those_of_the_same_models_alone():
+    base = {"prices": {"a": [1, 2], "b": [3, 4]}}
+    environment = {"VEVOLVE_PRICES": '{"c": [5, 6]}'}
+    config = Config.load({"prices": {"b": [7, 8]}}, environment=environment, base=base)
+    assert {name: (price.input, price.output) for name, price in config.prices.items()} == {
+        "a": (1, 2), "b": (7, 8), "c": (5, 6)
+    }  # fmt: skip
+
+
+def test_a_base_url_belongs_to_the_provider_that_it_was_given_for():
+    url = "http://localhost:1/v1"
+    kept = Config.load({"models": ("openai:x=0.5", "offline"), "base_url": url}, environment={}).model_dump()
+    assert kept["base_url"] == f"openai={url}"
+    other = Config.load({"models": ("anthropic:y",)}, environment={}, base=kept)
+    settings = ProposerSettings.of(other)
+    assert (settings.server("openai"), settings.server("anthropic")) == (url, None)
+    assert Config(models=("offline",), base_url=url).base_url is None, "who might be asked later is not known"
+    assert Config(models=("openai:x", "anthropic:y"), base_url=f"anthropic={url}").base_url == f"anthropic={url}"
+    with pytest.raises(BadInput, match=r"keys of anthropic and openai.*ANTHROPIC_BASE_URL"):
+        Config(models=("openai:x", "anthropic:y"), base_url=url)
+    with pytest.raises(UnknownName, match="Did you mean 'openai'"):
+        Config(models=("openai:x",), base_url=f"opnai={url}")
 
 
 @pytest.mark.parametrize(

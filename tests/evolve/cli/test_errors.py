@@ -24,7 +24,7 @@ RUN = ["run", "circle_packing/grid", "--workers", "inline"]
         ([*RUN, "--model", "oflfine"], "Did you mean 'offline'?"),
         ([*RUN, "--model", "offline=0"], "must be above 0"),
         ([*RUN, "--evaluations", "0"], "'evaluations'"),
-        ([*RUN, "--evaluations", "many"], "valid integer"),
+        ([*RUN, "--evaluations", "many"], "found 'many'"),
         ([*RUN, "--usd", "-1"], "'usd'"),
         ([*RUN, "--usd", "nan"], "'usd'"),
         (["run", "circle_packing/grid", "--workers", "0"], "'workers'"),
@@ -52,7 +52,12 @@ RUN = ["run", "circle_packing/grid", "--workers", "inline"]
         (["ls", "--order", "newst"], "Did you mean 'newest'?"),
         (["front", "--split", "serach"], "Did you mean 'search'?"),
         (["show", "ffff"], "ffff"),
-        (["show", "f"], "4"),
+        (["show", ""], "found nothing"),
+        (["front", "--family", "nope"], "No family named 'nope'"),
+        (["run", "./absent.py", "--problem", "circle_packing"], "No program at absent.py"),
+        (["run", "gird"], "Did you mean 'circle_packing/grid'?"),
+        (["frnt"], "Did you mean 'front'? See"),
+        ([*RUN, "--directory", "program.py"], "is a file"),
         (["show"], "ID"),
         (["diff", "SEED"], "has no parent"),
         (["resume", "absent"], "No run named 'absent'"),
@@ -112,9 +117,10 @@ def test_a_wrong_name_in_the_environment_is_an_error_with_the_nearest(vevolve, m
 
 
 def test_a_reader_without_any_run_says_so(vevolve) -> None:
-    outcome = vevolve("front")
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "run" in outcome.err
+    for reader in (["front"], ["ls"], ["resume"], ["show", "abc"]):
+        outcome = vevolve(*reader)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert "No runs under ./runs yet; start one with `vevolve run " in outcome.err
 
 
 def test_a_full_disk_is_one_line(vevolve, run: Path, monkeypatch) -> None:

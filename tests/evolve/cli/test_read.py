@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Told
+from vevolve.archive.events import Selected, Told
 from vevolve.evaluators.circle_packing.problem import problem
+from vevolve.types import Point
 
 KEYS = {"id", "parents", "proposer", "status", "valid", "rank", "hypervolume_gain", "points"}
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]markup[/bold] \u202eback\x00 \x9b2J"
@@ -54,6 +55,43 @@ def test_front_lists_rank_1_only_and_shows_the_seed_beside_it(vevolve, run: Path
     assert "front of the select split" in table
     assert found[0]["id"][:10] in table
     assert listed(vevolve, "ls")[0]["id"][:10] in table
+
+
+def test_the_front_as_json_holds_the_points_on_it_and_no_others(vevolve, run: Path) -> None:
+    with Archive.open(run, write=True) as archive:
+        points = [
+            {"label": label, "split": split, "family": family, "sum_radii": radii}
+            for split in ("search", "select")
+            for label, family, radii in (("best", "", 2.62), ("poor", "", 0.5), ("best", "other", 2.63))
+        ]
+        search, select = (
+            problem.verdict(*(Point(**point) for point in points if point["split"] == split))
+            for split in ("search", "select")
+        )
+        told = Told(iteration=99, source="def pack(n): ...", operation="mutate", proposer="model", verdict=search)
+        archive.append(told)
+        best = archive.records()[-1].id
+        archive.append(Selected(iteration=99, candidate=best, verdict=select, promoted=True))
+    assert [point["label"] for point in next(one for one in listed(vevolve, "ls") if one["id"] == best)["points"]] == [
+        "best", "poor", "best", "best", "poor", "best",
+    ]  # fmt: skip
+    (only,) = listed(vevolve, "front")
+    assert (only["id"], only["rank"]) == (best, 1)
+    assert only["points"] == [{"label": "best", "split": "select", "family": "", "sum_radii": 2.62}]
+    assert [one["points"][0]["sum_radii"] for one in listed(vevolve, "front", "--family", "other")] == [2.63]
+    assert "Did you mean 'other'?" in vevolve("front", "--family", "othre").err
+
+
+def test_any_unique_beginning_names_a_candidate(vevolve, run: Path) -> None:
+    ids = [one["id"] for one in listed(vevolve, "ls")]
+    for id in ids:
+        length = next(n for n in range(1, 65) if sum(other.startswith(id[:n]) for other in ids) == 1)
+        assert json.loads(vevolve("show", id[:length], "--json").out)["id"] == id
+
+
+def test_readers_take_the_run_in_the_working_directory(vevolve, run: Path, monkeypatch) -> None:
+    monkeypatch.chdir(run)
+    assert len(listed(vevolve, "ls")) >= 13
 
 
 def test_a_run_is_named_by_directory_name_part_of_it_or_not_at_all(vevolve, run: Path) -> None:
@@ -109,13 +147,35 @@ def test_rm_asks_deletes_only_what_is_the_runs_own_and_leaves_the_rest(vevolve, 
     monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
     assert (vevolve("rm", "finished").code, (run / "archive.db").exists()) == (1, True)
     outcome = vevolve("rm", "finished", "--yes")
-    assert (outcome.code, "what is not its own stays there (1)" in outcome.out) == (0, True)
+    assert (outcome.code, "not its own, so left there: notes.txt" in outcome.out) == (0, True)
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
 
 
 def test_rm_removes_the_directory_of_a_run_with_nothing_else_in_it(vevolve, run: Path) -> None:
     assert vevolve("rm", run, "--yes").code == 0
     assert not run.exists()
+
+
+def test_rm_leaves_settings_and_secrets_that_the_log_does_not_know(vevolve, run: Path) -> None:
+    (run / "config.toml").write_text("mine = true\n")
+    (run / "seed.key").write_text("00" * 16)
+    (run / "archive.db.backup").write_text("mine too")
+    outcome = vevolve("rm", run, "--yes")
+    assert outcome.code == 0
+    assert "left there: archive.db.backup, config.toml, seed.key." in outcome.out
+    assert (run / "config.toml").read_text() == "mine = true\n"
+
+
+def test_rm_touches_nothing_beside_a_database_that_is_not_a_runs(vevolve) -> None:
+    import sqlite3
+
+    with sqlite3.connect("archive.db") as db:
+        db.execute("CREATE TABLE mine (x)")
+    db.close()
+    Path("config.toml").write_text("mine = true\n")
+    outcome = vevolve("rm", ".", "--yes")
+    assert (outcome.code, "not of a vEvolve run" in outcome.err) == (1, True)
+    assert {path.name for path in Path().iterdir()} >= {"archive.db", "config.toml"}
 
 
 def test_rm_refuses_a_run_that_is_being_written(vevolve, run: Path) -> None:

@@ -5,7 +5,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
@@ -13,7 +16,8 @@ from rich.console import Console
 from vevolve.archive import Archive
 from vevolve.evolve import api
 from vevolve.evolve.cli import panel
-from vevolve.evolve.cli.run import _prices, _tell_cost
+from vevolve.evolve.cli.run import _tell_cost
+from vevolve.evolve.cli.settings import prices
 from vevolve.evolve.config import Config
 from vevolve.evolve.proposers.contract import Reply
 from vevolve.evolve.proposers.offline import Offline
@@ -133,7 +137,7 @@ def test_the_cost_of_a_priced_model_is_told_before_the_first_call(monkeypatch, c
         {
             "seed": "circle_packing/grid",
             "models": ("openai:some-model",),
-            "prices": _prices(["some-model=2,10"]),
+            "prices": prices(["some-model=2,10"]),
             "usd": 5.0,
         },
         environment={},
@@ -144,7 +148,83 @@ def test_the_cost_of_a_priced_model_is_told_before_the_first_call(monkeypatch, c
     _tell_cost(config, 200, ask=True)
     said = capsys.readouterr().err
     assert f"${each:.4f} a call of openai:some-model" in said
-    assert f"${each * 200:.2f} for 200 evaluations; the budget is $5" in said
+    assert f"up to ${2 * each * 200:.2f} for 200 evaluations" in said
+    assert said.endswith("; the budget is $5.\n")
+
+
+def test_a_budget_below_the_cost_of_one_call_is_refused_at_once(vevolve, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
+    outcome = vevolve(*RUN, "--model", "openai:m", "--price", "m=2,10", "--usd", "0.01")
+    assert outcome.code == 1
+    assert re.search(
+        r"^error: One call of openai:m may cost up to \$0\.1\d+, more than --usd 0\.01: raise", outcome.err
+    )
+    assert outcome.err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+class Door(BaseHTTPRequestHandler):
+    """Answers every question with a refusal, and remembers what it was told."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(f"{self.command} {self.path}\n{self.headers}")
+        body = b'{"error": {"message": "who are you?"}}'
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def door(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    Door.seen.clear()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_refused_key_is_said_once_before_anything_is_examined_or_written(
+    vevolve, monkeypatch, door, provider
+) -> None:
+    variable = f"{provider.upper()}_API_KEY"
+    monkeypatch.setenv(variable, "sk-wrong")
+    outcome = vevolve(*RUN, "--model", f"{provider}:m", "--base-url", door, "--yes")
+    assert outcome.code == 1
+    assert (outcome.out + outcome.err).count("(401)") == 1
+    assert (
+        outcome.err.splitlines()[-1]
+        == f"error: {provider}:m: the key was refused (401). Set {variable} to a valid key."
+    )
+    assert len(Door.seen) == 1
+    assert not Path("runs").exists()
+
+
+def test_one_base_url_for_two_providers_is_refused_before_any_key_is_sent(vevolve, monkeypatch, door) -> None:
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, "sk-wrong")
+    both = ["--model", "openai:x", "--model", "anthropic:y"]
+    outcome = vevolve(*RUN, *both, "--base-url", door)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: One --base-url would get the keys of anthropic and openai. Name whose server")
+    assert vevolve(*RUN, *both, "--base-url", f"opnai={door}").code == 2
+    assert Door.seen == []
+
+
+def test_show_prompt_needs_no_key(vevolve) -> None:
+    outcome = vevolve(*RUN, "--show-prompt", "--model", "anthropic:m", "--usd", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "def pack" in outcome.out
 
 
 def test_the_offline_model_costs_nothing_and_says_nothing_of_it(capsys) -> None:
