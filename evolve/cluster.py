@@ -341,6 +341,8 @@ def _lost(error: Exception) -> WorkerFailure:
     """What Ray says of a dead process in many lines, in one."""
     from ray.exceptions import OutOfMemoryError, RuntimeEnvSetupError
 
+    if "creation task" in str(error):  # its constructor keeps its arguments and no more, so it was the unpickling
+        return _unimportable(error)
     if isinstance(error, RuntimeEnvSetupError):
         return WorkerFailure(f"Ray cannot prepare a worker's process: {first_line(error)}")
     if isinstance(error, OutOfMemoryError) or "memory pressure" in str(error):

@@ -140,6 +140,7 @@ def start_cluster(cpus: int, stopped: Stop = never) -> Connection:
             )
         finally:
             del os.environ[ray_watchdog.VARIABLE]
+        _tell(watchdog, ray_watchdog.STARTED)
 
     try:
         return Connection(start, stopped, after=functools.partial(_dismiss, watchdog))
@@ -234,7 +235,7 @@ def _probe(address: str, target: str, stopped: Stop) -> None:
     if error is None:
         return
     _refuse_unauthenticated(address, error)
-    if "grpc" in error:
+    if "grpc" in error or "ray[client]" in error:
         raise BadInput(
             f"'{address}' needs Ray's client, which is not installed: pip install 'ray[client]'; or run on a machine "
             "of the cluster and give HOST:PORT or auto."
@@ -286,6 +287,14 @@ def _watchdog(mark: str) -> subprocess.Popen[bytes]:
     )
 
 
+def _tell(watchdog: subprocess.Popen[bytes], line: bytes) -> None:
+    if watchdog.stdin is not None:
+        with contextlib.suppress(OSError):  # somebody killed it
+            watchdog.stdin.write(line)
+            watchdog.stdin.flush()
+
+
 def _dismiss(watchdog: subprocess.Popen[bytes]) -> None:
+    _tell(watchdog, ray_watchdog.DONE)
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        watchdog.communicate(b"done", timeout=5.0)
+        watchdog.communicate(timeout=5.0)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import marshal
 import os
+import pickle
+import sys
+import threading
 import types
 from pathlib import Path
 
 import pytest
 
+from vevolve.errors import UnknownName, WorkerFailure
 from vevolve.evolve import cluster
 from vevolve.evolve.workers import Job
-from vevolve.types import Candidate, Seed
+from vevolve.types import Candidate, Containment, Seed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +39,8 @@ def make_watched():
             if words[0] == "die_once" and not Path(words[1]).exists():
                 Path(words[1]).touch()
                 os._exit(1)
+            if words[0] == "die":
+                os.kill(os.getpid(), 9)
             if words[0] == "raise":
                 raise ZeroDivisionError("the evaluator is wrong")
             try:
@@ -58,11 +64,11 @@ def make_watched():
 
 
 @pytest.mark.timeout(120)
-def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, monkeypatch):
+def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, monkeypatch, capfd):
     elsewhere = _listeners()  # another cluster may run on this machine
     monkeypatch.chdir(ROOT)
-    recipe = marshal.dumps(make_watched.__code__)  # an actor cannot import this module
-    workers = cluster.open_hosts(2, lambda: types.FunctionType(marshal.loads(recipe), {})())
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # another cluster's, which nobody asked for
+    workers = cluster.open_hosts(2, recipe())
     try:
         assert workers.containment.level == "L1"
         assert len(workers) == 2
@@ -78,6 +84,11 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         assert flag.exists()
         with pytest.raises(ZeroDivisionError, match="the evaluator is wrong"):
             workers.submit(Job(Candidate("raise"), Seed.fresh())).result(60)
+        with pytest.raises(WorkerFailure, match=r"tried twice: A worker's process was lost") as error:
+            workers.submit(Job(Candidate("die"), Seed.fresh())).result(60)
+        assert "\n" not in str(error.value)
+        assert workers.submit(Job(Candidate("look"), Seed.fresh())).result(60).valid, "the run can go on"
+        assert _printed_of_a_daemons_report(monkeypatch, capfd) == ""
         listeners = _listeners()
         assert listeners, "Ray listens somewhere"
         assert listeners - elsewhere <= {
@@ -87,6 +98,55 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         }
     finally:
         workers.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_machine_with_another_problem_is_refused():
+    with pytest.raises(WorkerFailure, match=r"The problem differs on .* \(hash none, here 0123456789ab\)"):
+        cluster.open_hosts(1, recipe(), problem="0123456789abcdef")
+    assert not sys.modules["ray"].is_initialized(), "the cluster is ended"
+
+
+def test_a_problem_that_a_machine_lacks_is_told_in_one_line():
+    def make():
+        raise UnknownName("problem", "/data/mine", ["sparse_decode"])
+
+    with pytest.raises(
+        WorkerFailure, match=r"cannot load the problem: No problem named '/data/mine'\..*same path"
+    ) as error:
+        cluster.Host(make).open()
+    assert "\n" not in str(error.value)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+@pytest.mark.parametrize("version", ["0.0.1"])
+def test_a_machine_with_another_version_is_refused(version):
+    opened = cluster.Opened(Containment(level="L1"), "none", version, "far")
+    with pytest.raises(WorkerFailure, match=r"worker on far has vEvolve 0\.0\.1, this process"):
+        cluster.Actor(recipe())._compare(opened)
+
+
+def recipe():
+    """Makes the watched worker in an actor, which cannot import this module."""
+    code = marshal.dumps(make_watched.__code__)
+    return lambda: types.FunctionType(marshal.loads(code), {})()
+
+
+def _printed_of_a_daemons_report(monkeypatch, capfd):
+    """What reaches the terminal of a report that one of Ray's daemons sends to the driver."""
+    from ray._private import utils, worker
+
+    received, original = threading.Event(), worker.print_to_stdstream
+
+    def observed(*arguments, **named):
+        original(*arguments, **named)
+        received.set()
+
+    monkeypatch.setattr(worker, "print_to_stdstream", observed)
+    capfd.readouterr()
+    utils.publish_error_to_driver("test", "a long report", gcs_client=worker.global_worker.gcs_client)
+    assert received.wait(30), "the report arrives"
+    return "".join(capfd.readouterr())
 
 
 def _listeners() -> set[str]:

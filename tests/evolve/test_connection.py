@@ -1,0 +1,188 @@
+"""Joining a cluster that runs, and what is left of one's own: real clusters, each in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vevolve.errors import BadInput, Stopped
+from vevolve.evolve import cluster, connection, ray_watchdog
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def silent():
+    """A server that accepts and says nothing: its address, and an event that tells of the first visitor."""
+    visited = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                kept = [server.accept()]
+                visited.set()
+                while True:
+                    kept.append(server.accept())
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}", visited
+
+
+def test_a_dead_address_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(BadInput, match=f"No Ray cluster can be joined at '{address}': Connection refused") as error:
+        cluster.open_hosts(1, pytest.fail, address=address)
+    assert "\n" not in str(error.value)
+
+
+def test_a_silent_address_is_given_up(silent, monkeypatch):
+    address, _ = silent
+    monkeypatch.setattr(connection, "JOIN_S", 1.0)
+    with pytest.raises(BadInput, match=f"No Ray cluster answers at '{address}' within 1 s"):
+        connection.join_cluster(address)
+
+
+def test_a_stop_is_answered_while_an_address_is_silent(silent):
+    address, visited = silent
+    with pytest.raises(Stopped):
+        connection.join_cluster(address, visited.is_set)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_that_waits_for_a_cluster(silent, tmp_path, number):
+    address, visited = silent
+    process = vevolve(tmp_path, "run", "circle_packing", "--ray-address", address)
+    assert visited.wait(60)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith("error: Stopped before the workers were open")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    """The address of a cluster of one CPU that asks for a token, and the variables that hold the token."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    folder = tmp_path_factory.mktemp("ray")
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    mark = secrets.token_hex(16)
+    environment = os.environ | token | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", ray_watchdog.VARIABLE: mark}
+    short = f"/tmp/vevolve-{port}"  # a socket's path has a hundred letters at most
+    command = [
+        str(BIN / "ray"),
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        f"--port={port}",
+        "--num-cpus=1",
+    ]
+    command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=100000000"]
+    with (folder / "log").open("wb") as log:
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={short}"], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            while b"Ray runtime started" not in (folder / "log").read_bytes():
+                assert head.poll() is None, (folder / "log").read_text()
+                time.sleep(0.2)
+            yield f"127.0.0.1:{port}", token
+        finally:
+            for pid in ray_watchdog.bearers(mark):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            head.wait()
+            subprocess.run(["rm", "-rf", short], check=True)
+
+
+@pytest.mark.timeout(120)
+def test_a_run_joins_a_cluster_and_leaves_it_running(joined, tmp_path):
+    address, token = joined
+    for directory in ("one", "two"):
+        arguments = ("run", "circle_packing", "--ray-address", address, "--evaluations", "2", "--directory", directory)
+        process = vevolve(tmp_path, *arguments, **token)
+        printed, said = process.communicate(timeout=100)
+        assert process.returncode in (0, 3), said
+        assert "2 evaluations" in printed
+
+
+@pytest.mark.timeout(60)
+def test_more_workers_than_cpus_are_refused_with_both_numbers(joined, tmp_path):
+    address, token = joined
+    process = vevolve(tmp_path, "run", "circle_packing", "--ray-address", address, "--workers", "3", **token)
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == 2, said
+    assert f"The Ray cluster at '{address}' has 1 CPUs, and 3 workers were asked for" in said
+
+
+@pytest.mark.timeout(60)
+def test_a_token_that_lacks_is_named(joined, tmp_path):
+    address, _ = joined
+    process = vevolve(tmp_path, "run", "circle_packing", "--ray-address", address, RAY_AUTH_MODE="disabled")
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == 2, said
+    assert "asks for its token" in said
+    assert "RAY_AUTH_MODE=token" in said
+
+
+@pytest.mark.timeout(120)
+def test_nothing_outlives_a_driver_that_is_killed(tmp_path):
+    process = vevolve(tmp_path, "run", "circle_packing", "--workers", "1", "--evaluations", "1000")
+    assert process.stdout is not None
+    while not (line := process.stdout.readline()).startswith("#2"):
+        assert line or process.poll() is None, process.communicate()[1]
+    crew = _descendants(process.pid)
+    assert any("Agent" in name for name in crew.values()), "the processes that used to stay behind"
+    assert any("zygote" in name for name in crew.values()), "the sandbox"
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while (left := {name for pid, name in crew.items() if _title(pid) == name}) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+def vevolve(folder, *arguments, **variables):
+    """The command, as a process of its own."""
+    return subprocess.Popen(
+        [str(BIN / "vevolve"), *arguments],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "VEVOLVE_"))} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _descendants(ancestor):
+    """Process -> title, of all that a process has started and that those have."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    found, new = set(), {ancestor}
+    while new := {pid for pid, parent in parents.items() if parent in new}:
+        found |= new
+    return {pid: title for pid in found if (title := _title(pid))}
+
+
+def _title(pid):
+    """The command of a process; nothing where it has ended."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
