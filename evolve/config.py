@@ -50,7 +50,7 @@ class Config(Value):
     workers: int | Literal["inline"] | None = None
     """Ray actors that examine candidates; `inline`: this process does. None: one for each core."""
     ray_address: str | None = None
-    """A running Ray cluster to join; None: one is started on this machine's loopback interface."""
+    """A running Ray cluster to join: `auto`, `HOST:PORT` or `ray://HOST:PORT`. None: one is started on the loopback."""
     lag: int = Field(default=8, ge=1, le=4096)
     """Iterations in flight. Iteration i sees what was known when iteration i - lag ended, whatever the timing."""
     style: Literal["diff", "rewrite"] = "diff"

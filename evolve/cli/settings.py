@@ -28,7 +28,9 @@ Seconds = Annotated[
 Workers = Annotated[
     str | None, typer.Option(metavar="N|inline", help="How many Ray workers, or inline for none. Default: one a core.")
 ]
-RayAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster to join.")]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(

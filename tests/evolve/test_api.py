@@ -15,9 +15,10 @@ import pytest
 import vevolve
 from vevolve.archive import Archive
 from vevolve.archive.events import Started, Told
-from vevolve.errors import ArchiveError, BadInput, ProposerError, UnknownName
+from vevolve.errors import ArchiveError, BadInput, ProposerError, Stopped, UnknownName
 from vevolve.evolve import api
 from vevolve.evolve.config import Config
+from vevolve.evolve.connection import check
 from vevolve.evolve.run import RunDirectory, commitment, find_run
 from vevolve.evolve.setup import Weighted
 from vevolve.evolve.workers import Inline, Workers
@@ -381,6 +382,18 @@ def test_the_first_interrupt_stops_and_the_second_raises(start):
                 assert run._loop is not None and run._loop._stopped
                 signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_stop_before_the_workers_are_open_leaves_nothing(plane, tmp_path):
+    def open_slowly(config, task, stopped):
+        run.stop()
+        check(stopped)
+        return crew(plane, "L1")
+
+    run = api.start(plane.settings(), workers=open_slowly, proposers=weighted(plane, None))
+    with pytest.raises(Stopped):
+        list(run)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
