@@ -11,10 +11,12 @@ from pydantic import BaseModel
 from vevolve.errors import BadInput
 from vevolve.evolve.prices import Usage
 from vevolve.evolve.proposers.contract import Prompt
-from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url, read_body
+from vevolve.evolve.proposers.hosted import CHECK_S, Answer, Hosted, checked_key, checked_url, read_body
 from vevolve.evolve.proposers.settings import ProposerSettings
 
 VARIABLE = "ANTHROPIC_API_KEY"
+TOKEN = "ANTHROPIC_AUTH_TOKEN"
+"""Holds a bearer token, as gateways take it, which the official client reads too. A key goes first."""
 OWN_SERVER = "https://api.anthropic.com"
 
 
@@ -49,12 +51,16 @@ _UNUSABLE = {
 class Messages:
     """The API of Anthropic."""
 
-    variable = VARIABLE
+    base_variable, own_server = "ANTHROPIC_BASE_URL", OWN_SERVER
 
-    def __init__(self, sdk: ModuleType, key: str, url: str, settings: ProposerSettings) -> None:
-        self.sdk, self.key, self.url = sdk, key, url
+    def __init__(self, sdk: ModuleType, key: str, variable: str, url: str, settings: ProposerSettings) -> None:
+        self.sdk, self.key, self.variable, self.url = sdk, key, variable, url
         self._settings = settings
-        self._client: Any = sdk.Anthropic(api_key=key, base_url=url, timeout=settings.timeout, max_retries=0)
+        # The client would fill in from the environment what it is not given, so one of the two is taken away again.
+        given = {"auth_token" if variable == TOKEN else "api_key": key}
+        self._client: Any = sdk.Anthropic(**given, base_url=url, timeout=settings.timeout, max_retries=0)
+        if variable != TOKEN:
+            self._client.auth_token = None
 
     def ask(self, model: str, prompt: Prompt) -> Answer:
         """One call. Thinking is billed as output and left out of the text."""
@@ -73,6 +79,10 @@ class Messages:
         text = "".join(block.text for block in reply.content if block.type == "text")
         usage = None if reply.usage is None else _counted(reply.usage)
         return Answer(text, reply.model, usage, _UNUSABLE.get(reply.stop_reason or "", ""))
+
+    def look_up(self, model: str) -> None:
+        """Ask for the model's entry, which costs nothing."""
+        self._client.models.retrieve(model, timeout=CHECK_S)
 
     def close(self) -> None:
         """Close the connections."""
@@ -101,7 +111,8 @@ def open(argument: str, settings: ProposerSettings) -> Hosted:
 
     if not argument:
         raise BadInput("A model of Anthropic is named anthropic:NAME; found no name.")
-    url = settings.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OWN_SERVER
-    key = checked_key(os.environ.get(VARIABLE, ""), VARIABLE)
-    wire = Messages(anthropic, key, checked_url(url.rstrip("/"), "ANTHROPIC_BASE_URL"), settings)
+    url = settings.server("anthropic") or os.environ.get("ANTHROPIC_BASE_URL") or OWN_SERVER
+    given = next((name for name in (VARIABLE, TOKEN) if os.environ.get(name, "").strip()), VARIABLE)
+    key = checked_key(os.environ.get(given, ""), given)
+    wire = Messages(anthropic, key, given, checked_url(url.rstrip("/"), "ANTHROPIC_BASE_URL"), settings)
     return Hosted(f"anthropic:{argument}", argument, wire, settings)

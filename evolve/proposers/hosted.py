@@ -27,6 +27,13 @@ from vevolve.types import Seed
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
+CHECK_S = 5.0
+"""Seconds that a server may take to say whether it knows the key."""
+_UNKNOWN_MODEL = re.compile(
+    r"model_not_found|invalid_model|unknown_model|\bmodel\b.{0,80}(not found|does not exist)|not a valid model"
+    r"|\b(unknown|no such|invalid) model\b",
+    re.IGNORECASE,
+)
 LONGEST_WAIT = 120.0
 """Seconds; a server that asks for a longer pause is taken at its word that this call failed."""
 
@@ -56,10 +63,18 @@ class Wire(Protocol):
     key: str
     variable: str
     """The environment variable that holds the key."""
+    base_variable: str
+    """The environment variable that names another server."""
     url: str
+    own_server: str
+    """The provider's own URL."""
 
     def ask(self, model: str, prompt: Prompt) -> Answer:
         """One call without retries. Raises the client package's errors, or ValueError on an unreadable answer."""
+        ...
+
+    def look_up(self, model: str) -> None:
+        """Ask, at no cost, whether there is such a model. Raises the client package's errors."""
         ...
 
     def close(self) -> None:
@@ -71,7 +86,7 @@ class Wire(Protocol):
 class _Fault:
     """What went wrong with a call: for good, to be tried again after `wait` seconds (None: back off), or neither.
 
-    `unreachable`: nothing listens at the address.
+    `unreachable`: nothing listens at the address. `answered`: an answer came that cannot be read; it may be billed.
     """
 
     message: str
@@ -79,6 +94,7 @@ class _Fault:
     again: bool = False
     wait: float | None = None
     unreachable: bool = False
+    answered: bool = False
 
 
 class Hosted:
@@ -90,6 +106,8 @@ class Hosted:
         self._price = price(model, settings.prices)
         self._closed = threading.Event()
         self._reached = False
+        self.place = f"{name} at {shown(wire.url)}"
+        """As a user is told whose answers are waited for."""
 
     def __repr__(self) -> str:
         return f"Hosted({self.name!r})"
@@ -110,12 +128,37 @@ class Hosted:
             if fault.permanent:
                 raise ProposerError(fault.message)
             if not fault.again or (fault.wait or 0.0) > LONGEST_WAIT:
-                raise ProposalFailed(fault.message)
+                raise ProposalFailed(fault.message, self._maybe_billed(request.prompt) if fault.answered else None)
             if attempt == self._settings.retries:
                 raise self._given_up(fault, attempt)
             if self._closed.wait(self._pause(fault, attempt, request.seed)):
                 break
         raise ProposalFailed(f"{self.name} was closed before an answer came.")
+
+    def check(self) -> None:
+        """Refuse a wrong key or an unknown model before anything is paid for or examined.
+
+        Only what the server says for certain counts: a compatible one may keep no list of its models, a key may be
+        good for answers alone, and one that does not reply in time may yet answer.
+
+        Raises:
+            ProposerError: the key is refused, or the provider has no such model.
+        """
+        sdk: Any = self._wire.sdk
+        fault = None
+        try:
+            self._wire.look_up(self._model)
+        except sdk.APIStatusError as error:
+            text = _said(error)
+            limited = re.search(r"scope|permission", text)
+            if (error.status_code == 401 and not limited) or (
+                error.status_code == 404 and self._wire.url == self._wire.own_server
+            ):
+                fault = self._refused(error.status_code, text, error.response.headers)
+        except (sdk.APIError, ValueError):
+            pass
+        if fault is not None:
+            raise ProposerError(fault.message)
 
     def estimate(self, prompt: Prompt) -> float | None:
         """Dollars for the prompt, at three bytes a token, and the longest answer allowed; None without a price."""
@@ -139,11 +182,12 @@ class Hosted:
         except sdk.APIConnectionError as error:
             why, kind = self._clean(f"{error.__cause__ or error}"), type(error.__cause__).__name__
             if kind == "DecodingError":
-                return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.")
+                return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.", answered=True)
             message = f"{self.name}: no connection to {shown(self._wire.url)}: {why}."
             return None, _Fault(message, again=True, unreachable=kind == "ConnectError")
         except (sdk.APIError, ValueError) as error:
-            return None, _Fault(f"{self.name} sent an answer that cannot be read: {self._clean(str(error))}.")
+            why = self._clean(str(error))
+            return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.", answered=True)
         self._reached = True
         return answer, _Fault("")
 
@@ -154,11 +198,10 @@ class Hosted:
         if status == 403:
             message = f"{self.name}: the key may not use this model (403): {why}. Set {variable} to one that may."
             return _Fault(message, permanent=True)
-        if status == 404:
-            kind = variable.partition("_")[0]
+        if status == 404 or (status in (400, 422) and _UNKNOWN_MODEL.search(text)):
             message = (
-                f"{self.name}: no model '{self._model}' at {shown(self._wire.url)} (404). "
-                f"Check the name; {kind}_BASE_URL or --base-url names another server."
+                f"{self.name}: no model '{self._model}' at {shown(self._wire.url)} ({status}). Check the name given to "
+                f"--model; {self._wire.base_variable} or --base-url names another server."
             )
             return _Fault(message, permanent=True)
         if status == 402 or re.search(r"insufficient_quota|credit balance|billing_error", text):
@@ -173,8 +216,7 @@ class Hosted:
 
     def _given_up(self, fault: _Fault, retries: int) -> Exception:
         if fault.unreachable and not self._reached:
-            kind = self._wire.variable.partition("_")[0]
-            return ProposerError(f"{fault.message} Check the network, and {kind}_BASE_URL or --base-url.")
+            return ProposerError(f"{fault.message} Check the network, and {self._wire.base_variable} or --base-url.")
         return ProposalFailed(f"{fault.message} Given up after {retries} retries.")
 
     def _pause(self, fault: _Fault, attempt: int, seed: Seed) -> float:
@@ -197,6 +239,10 @@ class Hosted:
             why = self._clean(answer.unusable) or "is empty"
             raise ProposalFailed(f"The answer of {self.name} {why}.", billed=reply)
         return reply
+
+    def _maybe_billed(self, prompt: Prompt) -> Reply:
+        """An answer that nobody can read may have been billed: it counts for as much as one can cost."""
+        return Reply(text="", model=self._model, usd=self.estimate(prompt))
 
     def _guess(self, prompt: Prompt, output_tokens: int) -> Usage:
         sent = len((prompt.system + prompt.user).encode("utf-8", "replace"))

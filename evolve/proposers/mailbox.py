@@ -1,11 +1,12 @@
 """`mailbox:DIR`: each request is a Markdown file, and a person or an agent drops the answer beside it.
 
-    DIR/README.md            how to answer
-    DIR/requests/000012-0.md the question of iteration 12, first attempt
-    DIR/leases/000012-0      somebody is at work on it
-    DIR/answers/000012-0.md  the answer
+    DIR/README.md                     how to answer
+    DIR/requests/1f2e3d4c-000012-0.md the question of iteration 12 of run 1f2e3d4c, first attempt
+    DIR/leases/1f2e3d4c-000012-0      somebody is at work on it
+    DIR/answers/1f2e3d4c-000012-0.md  the answer
 
-Files are the whole state, so a run that was killed finds its questions, leases and answers as they stood.
+Runs may share a folder: none takes what was answered to another. Files are the whole state, so a run that was killed
+finds its questions, leases and answers as they stood.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Mailbox:
 
     def __init__(self, folder: Path, settings: ProposerSettings) -> None:
         self.name = f"mailbox:{folder}"
+        self.place = f"the mailbox {folder}"
+        """As a user is told whose answers are waited for."""
         self._folder = folder
         self._lease, self._poll, self._settle = settings.lease, settings.poll, settings.settle
         self._closed = threading.Event()
@@ -47,7 +50,7 @@ class Mailbox:
             ProposerError: the folder cannot be written or read any more.
             ProposalFailed: the answer is too large, or the mailbox was closed.
         """
-        id = f"{request.iteration:06d}-{request.attempt}"
+        id = "-".join([*filter(None, [request.run]), f"{request.iteration:06d}", f"{request.attempt}"])
         answer = _Answer(self._folder / "answers" / f"{id}.md", self._settle)
         try:
             self._put(id, request)
@@ -88,6 +91,7 @@ id: {id}
 iteration: {request.iteration}
 attempt: {request.attempt}
 operation: {request.operation}
+run: {request.run}
 prompt: {print_}
 lease: leases/{id}
 lease_seconds: {self._lease:g}
@@ -158,3 +162,8 @@ def open(argument: str, settings: ProposerSettings) -> Mailbox:
     if not argument:
         raise BadInput("A mailbox is named mailbox:FOLDER; found no folder.")
     return Mailbox(Path(argument), settings)
+
+
+def absolute(argument: str) -> str:
+    """The folder's absolute path."""
+    return str(Path(argument).absolute())

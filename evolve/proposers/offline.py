@@ -54,12 +54,20 @@ class Offline:
 
 @functools.cache
 def pool(functions: frozenset[str]) -> tuple[Candidate, ...]:
-    """The shipped seeds, but for references, of every problem whose seeds all define some of these functions."""
+    """The shipped seeds, but for references, of the problem that these functions are of.
+
+    That is, of those whose seeds all define some of them, the one with the seed that is most like them.
+    """
     found: list[Candidate] = []
+    most = 0.0
     for folder in sorted(path for path in (registry.PACKAGE / "seeds").iterdir() if path.is_dir()):
         seeds = [Candidate((folder / f"{name}.py").read_text()) for name in registry.seed_names(folder.name)]
-        if seeds and set.intersection(*(_functions(seed) for seed in seeds)) & functions:
-            found += [seed for seed in seeds if seed.constants.get("REFERENCE") is not True]
+        named = [_functions(seed) for seed in seeds]
+        if not seeds or not set.intersection(*named) & functions:
+            continue
+        likeness = max(len(functions & each) / len(functions | each) for each in named)
+        if likeness > most:
+            found, most = [seed for seed in seeds if seed.constants.get("REFERENCE") is not True], likeness
     return tuple(found)
 
 

@@ -17,6 +17,16 @@ def kinds() -> list[str]:
     return sorted(path.stem for path in files if "\ndef open(argument" in path.read_text(encoding="utf-8"))
 
 
+def absolute(spec: str) -> str:
+    """`spec` with a path in it made absolute, so that a run goes on from any directory."""
+    kind, _, argument = spec.strip().partition(":")
+    if kind not in kinds() or not argument.strip():
+        return spec
+    module = importlib.import_module(f"vevolve.evolve.proposers.{kind}")
+    located = getattr(module, "absolute", None)
+    return spec if located is None else f"{kind}:{located(argument.strip())}"
+
+
 def open_proposer(spec: str, settings: Value) -> Proposer:
     """The proposer that `spec` names: `offline`, `openai:NAME`, `anthropic:NAME`, `mailbox:DIR` or `replay:RUN`.
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from vevolve.errors import BadInput
 from vevolve.evolve.prices import Usage
 from vevolve.evolve.proposers.contract import Prompt
-from vevolve.evolve.proposers.hosted import Answer, Hosted, checked_key, checked_url, read_body
+from vevolve.evolve.proposers.hosted import CHECK_S, Answer, Hosted, checked_key, checked_url, read_body
 from vevolve.evolve.proposers.settings import ProposerSettings
 
 VARIABLE = "OPENAI_API_KEY"
@@ -53,7 +53,7 @@ class _Completion(BaseModel):
 class ChatCompletions:
     """The API of OpenAI, and of those that imitate it."""
 
-    variable = VARIABLE
+    variable, base_variable, own_server = VARIABLE, "OPENAI_BASE_URL", OWN_SERVER
 
     def __init__(self, sdk: ModuleType, key: str, url: str, settings: ProposerSettings) -> None:
         self.sdk, self.key, self.url = sdk, key, url
@@ -73,6 +73,10 @@ class ChatCompletions:
                 raise
             self._limit = other
         return self._ask(model, prompt, other)
+
+    def look_up(self, model: str) -> None:
+        """Ask for the model's entry, which costs nothing."""
+        self._client.models.retrieve(model, timeout=CHECK_S)
 
     def close(self) -> None:
         """Close the connections."""
@@ -123,7 +127,7 @@ def open(argument: str, settings: ProposerSettings) -> Hosted:
 
     if not argument:
         raise BadInput("A model of an OpenAI-compatible server is named openai:NAME; found no name.")
-    url = settings.base_url or os.environ.get("OPENAI_BASE_URL") or OWN_SERVER
+    url = settings.server("openai") or os.environ.get("OPENAI_BASE_URL") or OWN_SERVER
     url = checked_url(url.rstrip("/"), "OPENAI_BASE_URL")
     key = os.environ.get(VARIABLE, "").strip() or ("" if url == OWN_SERVER else "none")
     wire = ChatCompletions(openai, checked_key(key, VARIABLE), url, settings)

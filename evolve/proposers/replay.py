@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Proposed
-from vevolve.errors import BadInput
+from vevolve.errors import BadInput, UnknownName
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
 from vevolve.evolve.proposers.settings import ProposerSettings
 from vevolve.evolve.run import find_run
@@ -61,6 +61,14 @@ def _difference(event: Proposed, prompt: Prompt) -> str:
     lines = zip([*before.split("\n"), ""], [*now.split("\n"), ""], strict=False)
     number, (old, new) = next((i, pair) for i, pair in enumerate(lines, start=1) if pair[0] != pair[1])
     return f"line {number} was {old[:80]!r} and is {new[:80]!r}"
+
+
+def absolute(argument: str) -> str:
+    """The absolute path of the run `argument`, or that name as it is where there is none."""
+    try:
+        return str(find_run(argument).path.absolute())
+    except UnknownName:
+        return argument
 
 
 def open(argument: str, settings: ProposerSettings) -> Replay:

@@ -42,7 +42,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"null"
                 with server.lock:
                     answer = server.script[min(len(server.seen), len(server.script) - 1)]
                     server.seen.append({"path": self.path, "headers": str(self.headers), "body": json.loads(body)})
@@ -55,6 +55,8 @@ class Server:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(raw)
+
+            do_GET = do_POST  # noqa: N815
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

@@ -16,6 +16,7 @@ import pytest
 from tests.evolve.proposers.conftest import KEY, VARIABLES, Answer, Server, good, request, settings
 
 from vevolve.errors import BadInput, ProposerError
+from vevolve.evolve.config import Config
 from vevolve.evolve.prices import Price
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Proposer
 from vevolve.evolve.proposers.hosted import checked_key, retry_after, shown
@@ -173,7 +174,10 @@ def test_a_compatible_server_of_ones_own_needs_no_key(server, monkeypatch):
     [
         (401, r"the key was refused \(401\). Set {variable} to a valid key."),
         (403, r"may not use this model \(403\): nope. Set {variable} to one that may."),
-        (404, r"no model 'm' at http://127.0.0.1:\d+ \(404\). Check the name; {kind}_BASE_URL or --base-url"),
+        (
+            404,
+            r"no model 'm' at http://127.0.0.1:\d+ \(404\). Check the name given to --model; {kind}_BASE_URL or --base",
+        ),
         (402, r"has no credit \(402\): nope. Set {variable} to another."),
     ],
 )
@@ -216,6 +220,96 @@ def test_a_model_without_a_name_is_refused(provider):
         open_proposer(f"{provider}:", settings())
 
 
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"message": "The requested model 'm' does not exist.", "code": "model_not_found"}),
+        (400, {"message": "m is not a valid model ID"}),
+        (422, {"message": "invalid request", "code": "invalid_model"}),
+    ],
+)
+def test_an_unknown_model_ends_the_run_whatever_status_says_so(provider, server, status, error):
+    server.answers(Answer(status, {"error": error}))
+    with pytest.raises(ProposerError, match=rf"no model 'm' at .* \({status}\)\. Check the name given to --model"):
+        opened(provider, server).propose(request())
+    assert len(server.seen) == 1
+
+
+def test_other_faults_of_a_question_do_not_end_the_run(provider, server):
+    server.answers(Answer(400, {"error": {"message": "this model's context length is 8192 tokens"}}))
+    with pytest.raises(ProposalFailed, match="answered 400"):
+        opened(provider, server).propose(request())
+
+
+# ------------------------------------------------------------------------------------------------- keys and servers
+
+
+def test_a_refused_key_shows_before_the_first_call_and_nothing_else_does(provider, server):
+    proposer = opened(provider, server)
+    server.answers(Answer(401, {"error": {"message": "nope"}}))
+    with pytest.raises(ProposerError, match=rf"refused \(401\). Set {VARIABLES[provider]}") as refused:
+        proposer.check()
+    assert KEY not in leaks(refused.value)
+    server.seen.clear()
+    for answer in (
+        Answer(200, {"id": "m"}),
+        Answer(401, {"error": {"message": "Missing scopes: api.model.read"}}),
+        *(Answer(status, {"error": {"message": "no list of models here"}}) for status in (403, 404, 405, 429, 500)),
+        Answer(body=b"<html>"),
+    ):
+        server.answers(answer)
+        proposer.check()
+    assert {seen["path"].rpartition("/models/")[2] for seen in server.seen} == {"m"}
+    server.close()
+    proposer.check()
+
+
+def test_no_server_sees_the_key_of_another_provider(monkeypatch):
+    keys = {"openai": "sk-openai-0123456789", "anthropic": "sk-anthropic-0123456789"}
+    servers = {name: Server() for name in keys}
+    for name, key in keys.items():
+        monkeypatch.setenv(VARIABLES[name], key)
+        monkeypatch.setenv(f"{name.upper()}_BASE_URL", servers[name].url)
+        servers[name].answers(good(name))
+    elsewhere = Server()
+    elsewhere.answers(good("openai"))
+    both = ("openai:x", "anthropic:y")
+    first = Config(models=both)
+    resumed = Config.load(
+        {"models": both}, environment={}, base=Config(models=both[:1], base_url=elsewhere.url).model_dump()
+    )
+    for config in (first, resumed):
+        for model in both:
+            proposer = open_proposer(model, config)
+            proposer.check()
+            assert proposer.propose(request()).text == "Idea: y"
+    for name, key in keys.items():
+        seen = str(servers[name].seen)
+        (other,) = set(keys.values()) - {key}
+        assert key in seen
+        assert other not in seen
+    assert keys["openai"] in str(elsewhere.seen), "it was named for this provider"
+    assert keys["anthropic"] not in str(elsewhere.seen)
+    for one in (*servers.values(), elsewhere):
+        one.close()
+
+
+def test_a_bearer_token_serves_where_there_is_no_key(server, monkeypatch):
+    server.answers(good("anthropic"), Answer(401, {"error": {"message": "nope token-0123456789"}}))
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token-0123456789")
+    proposer = opened("anthropic", server)
+    assert proposer.propose(request()).text == "Idea: y"
+    assert "Bearer token-0123456789" in server.seen[0]["headers"]
+    with pytest.raises(ProposerError, match="Set ANTHROPIC_AUTH_TOKEN to a valid key") as refused:
+        proposer.propose(request())
+    assert "token-0123456789" not in leaks(refused.value)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    server.answers(good("anthropic"))
+    opened("anthropic", server).propose(request())
+    assert KEY in server.seen[-1]["headers"]
+    assert "token-0123456789" not in server.seen[-1]["headers"]
+
+
 # ------------------------------------------------------------------------------------------------- unusable answers
 
 
@@ -235,10 +329,13 @@ def test_a_model_without_a_name_is_refused(provider):
     ],
     ids=lambda answer: f"{str(answer.body)[:24]}",
 )
-def test_garbage_fails_the_request_and_nothing_else(provider, server, answer):
+def test_garbage_fails_the_request_and_may_have_been_billed(provider, server, answer):
     server.answers(answer)
-    with pytest.raises(ProposalFailed, match="cannot be read"):
-        opened(provider, server).propose(request())
+    proposer = opened(provider, server, prices=PRICES)
+    with pytest.raises(ProposalFailed, match="cannot be read") as failed:
+        proposer.propose(request())
+    assert failed.value.billed.text == ""
+    assert failed.value.billed.usd == proposer.estimate(request().prompt) > 0
 
 
 def test_a_broken_encoding_fails_the_request(provider, server):

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,11 @@ from tests.evolve.proposers.conftest import request, settings
 
 from vevolve import prompts
 from vevolve.errors import BadInput, ProposerError
+from vevolve.evolve.config import Config
 from vevolve.evolve.proposers import mailbox as module
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed
 from vevolve.evolve.proposers.mailbox import Mailbox, open
+from vevolve.evolve.setup import located
 from vevolve.prompts import Shown
 
 
@@ -202,3 +205,33 @@ def test_a_folder_that_cannot_be_a_mailbox_is_refused(tmp_path):
 
 def test_a_mailbox_costs_nothing(tmp_path):
     assert opened(tmp_path).estimate(Prompt(system="s", user="u")) == 0.0
+
+
+def test_runs_that_share_a_folder_do_not_take_each_others_answers(tmp_path):
+    box = opened(tmp_path, settle=0.0)
+    old, new = (replace(request(3), run=run) for run in ("0000aaaa", "0000bbbb"))
+    answer(tmp_path, "0000aaaa-000003-0", "to the old run")
+    assert box.propose(old).text == "to the old run"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(box.propose, new)
+        until((tmp_path / "requests/0000bbbb-000003-0.md").exists)
+        assert "\nrun: 0000bbbb\n" in (tmp_path / "requests/0000bbbb-000003-0.md").read_text()
+        assert not waiting.done()
+        answer(tmp_path, "0000bbbb-000003-0", "to the new one")
+        assert waiting.result(timeout=10).text == "to the new one"
+
+
+def test_a_folder_is_the_same_from_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1").mkdir()
+    given = ("mailbox:in", "mailbox:in=2", "offline", "replay:nothing")
+    assert located(Config(models=given)).models == (
+        f"mailbox:{tmp_path}/in",
+        f"mailbox:{tmp_path}/in=2",
+        "offline",
+        "replay:nothing",
+    )
+    monkeypatch.chdir(tmp_path / "lr=1")
+    again = located(Config(models=("mailbox:.",)))
+    assert again.weighted_models == ((f"mailbox:{tmp_path}/lr=1", 1.0),)
+    assert located(again) == again

@@ -42,8 +42,8 @@ def test_a_name_keeps_its_own_colons(monkeypatch):
 
 
 def test_settings_are_read_off_a_runs_configuration():
-    config = Config(timeout=7.0, retries=1, max_output_tokens=99, base_url="http://h", prices={"m": (1.0, 2.0)})
+    config = Config(timeout=7.0, retries=1, max_output_tokens=99, base_url="openai=http://h", prices={"m": (1.0, 2.0)})
     found = ProposerSettings.of(config)
-    assert (found.timeout, found.retries, found.max_output_tokens, found.base_url) == (7.0, 1, 99, "http://h")
+    assert (found.timeout, found.retries, found.max_output_tokens, found.base_url) == (7.0, 1, 99, "openai=http://h")
     assert found.prices == {"m": Price(input=1.0, output=2.0)}
     assert ProposerSettings.of(found) is found
