@@ -13,11 +13,15 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vevolve import registry, types
-from vevolve.errors import BadInput, UnknownName
+from vevolve.errors import BadInput, BadProblem, UnknownName
 from vevolve.types import Bound, Objective, Point, Seed, Split, Subject, Value, Verdict
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.inside.context import Context
+    from vevolve.evaluators.inside.stage import Inside
 
 
 class Function(Value):
@@ -66,11 +70,14 @@ class Workload:
         stage: the stage they belong to.
         seed: randomness of this examination; candidates only ever see seeds derived from it.
         cases: what the problem's `examine` walks over; their type is the problem's own.
+        inputs: names a user's own inputs, such as by their hashes; empty for the problem's own cases. Verdicts on
+            other inputs stand under another hash.
     """
 
     stage: Stage
     seed: Seed
     cases: Sequence[Any] = ()
+    inputs: str = ""
 
 
 class Problem:
@@ -108,6 +115,13 @@ class Problem:
         """A workload read from a user's files. Raises `BadInput` where a problem takes none."""
         raise BadInput(f"{self.name} takes no files of its own (got {', '.join(map(str, files))}).")
 
+    def inside(self, subject: Subject, context: Context, label: str, seed: Seed) -> Inside:
+        """The candidate's compression of one context inside a model, at the operating point `label`.
+
+        Raises `BadInput` where the problem has no model stage.
+        """
+        raise BadInput(f"{self.name} has no model stage.")
+
     # ------------------------------------------------------------------------------------------------- verdicts
 
     def verdict(
@@ -117,7 +131,19 @@ class Problem:
         feedback: str = "",
         report: dict[str, Any] | None = None,
     ) -> Verdict:
-        """A valid verdict. Every point must hold every objective that is always present."""
+        """A valid verdict.
+
+        Raises:
+            BadProblem: a point holds no number for one of the objectives.
+        """
+        for point in points:
+            values = point.model_extra or {}
+            missing = [axis.name for axis in self.objectives if not isinstance(values.get(axis.name), int | float)]
+            if missing:
+                raise BadProblem(
+                    f"every point must hold every objective ({', '.join(axis.name for axis in self.objectives)}); "
+                    f"point '{point.label}' holds no {' and no '.join(missing)}"
+                )
         return Verdict(
             valid=True,
             points=points,
@@ -193,12 +219,13 @@ def load(name: str) -> Problem:
 
     Raises:
         UnknownName: no such problem.
-        BadProblem: it cannot be imported, or holds no instance named `problem`.
+        BadProblem: it cannot be imported, holds no instance named `problem`, or lacks name, objectives or functions.
     """
-    from vevolve.errors import BadProblem
-
     module = registry.problem_module(name)
     problem = getattr(module, "problem", None)
     if not isinstance(problem, Problem):
         raise BadProblem(f"{module.__file__} must define `problem`, an instance of vevolve.Problem; found {problem!r}.")
+    missing = [name for name in ("name", "objectives", "functions") if not hasattr(problem, name)]
+    if missing:
+        raise BadProblem(f"{module.__file__}: {type(problem).__name__} must declare `{'` and `'.join(missing)}`.")
     return problem

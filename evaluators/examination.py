@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 
+from vevolve.errors import BadProblem
 from vevolve.evaluators.alarm import notice
+from vevolve.evaluators.blame import blamed
 from vevolve.evaluators.contract import Problem, Stage, Workload
 from vevolve.types import Candidate, CandidateFault, Cost, Seed, Subject, Verdict
 
@@ -15,9 +18,14 @@ def examine(problem: Problem, subject: Subject, seed: Seed, *, promotion: bool =
 
     The verdict is that of the last stage reached, with the cost of all of them. Points of an earlier stage are kept
     only where that stage is the last.
+
+    Raises:
+        BadProblem: the problem's own code failed; the message names the place.
     """
     stages = [stage for stage in problem.stages if stage.promotion == promotion]
-    return _walk(problem, subject, [(stage, problem.workload(stage, seed.derive(stage.name))) for stage in stages])
+    with blamed(problem.name, problem.folder):
+        workloads = [(stage, problem.workload(stage, seed.derive(stage.name))) for stage in stages]
+    return _walk(problem, subject, workloads)
 
 
 def examine_workload(problem: Problem, subject: Subject, workload: Workload) -> Verdict:
@@ -44,11 +52,13 @@ def check_interface(problem: Problem, candidate: Candidate) -> None:
 def _walk(problem: Problem, subject: Subject, stages: Sequence[tuple[Stage, Workload]]) -> Verdict:
     started, cpu = time.monotonic(), time.process_time()
     name, verdict = "interface", problem.invalid("no stage was run")
+    hashed = [problem.hash, *(workload.inputs for _, workload in stages if workload.inputs)]
+    standing = problem.hash if len(hashed) == 1 else hashlib.sha256("\0".join(hashed).encode()).hexdigest()
     try:
         check_interface(problem, subject.candidate)
         for stage, workload in stages:
             name = stage.name
-            verdict = problem.examine(subject, workload)
+            verdict = _examined(problem, subject, workload)
             if not verdict.valid:
                 break
     except CandidateFault as fault:
@@ -60,7 +70,26 @@ def _walk(problem: Problem, subject: Subject, stages: Sequence[tuple[Stage, Work
     )
     containment = getattr(subject, "containment", None)
     feedback = "\n\n".join(filter(None, (verdict.feedback, _alarm(subject.candidate))))
-    return verdict.model_copy(update={"stage": name, "cost": cost, "containment": containment, "feedback": feedback})
+    return verdict.model_copy(
+        update={"stage": name, "cost": cost, "containment": containment, "feedback": feedback, "problem": standing}
+    )
+
+
+def _examined(problem: Problem, subject: Subject, workload: Workload) -> Verdict:
+    """One stage. Raises `BadProblem` where the problem itself fails, or returns what is no verdict."""
+    with blamed(problem.name, problem.folder):
+        verdict: object = problem.examine(subject, workload)
+        if not isinstance(verdict, Verdict):
+            code = type(problem).examine.__code__
+            raise BadProblem(
+                f"{code.co_filename}:{code.co_firstlineno}: `examine` must return `self.verdict(...)` or "
+                f"`self.invalid(...)`; it returned {verdict!r:.80}"
+            )
+        try:
+            verdict.model_dump_json()
+        except ValueError as error:
+            raise BadProblem(f"a verdict's report must hold plain JSON values with string keys: {error}") from error
+        return verdict
 
 
 def _alarm(candidate: Candidate) -> str:

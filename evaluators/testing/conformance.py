@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vevolve.errors import BadProblem
 from vevolve.evaluators.contract import Problem, Stage
 from vevolve.evaluators.examination import examine
 from vevolve.evaluators.programs import read_program
@@ -220,6 +221,8 @@ def _finding(one: Callable[[Trial], Iterator[str]], trial: Trial) -> Finding:
     rule = (one.__doc__ or one.__name__).strip()
     try:
         complaints = list(one(trial))
+    except BadProblem as error:
+        complaints = [f"{error} (a candidate's fault must become a verdict, not an exception)"]
     except Exception as error:
         complaints = [f"{type(error).__name__}: {error} (a candidate's fault must become a verdict, not an exception)"]
     return Finding(check=rule, passed=not complaints, detail="; ".join(complaints))

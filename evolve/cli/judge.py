@@ -59,6 +59,7 @@ def evaluate(
 
 def _examine(problem: Problem, sandbox: Sandbox, program: Candidate, traces: list[Path], split: str) -> Verdict:
     from vevolve.errors import UnknownName
+    from vevolve.evaluators.blame import blamed
     from vevolve.evaluators.examination import examine, examine_workload
     from vevolve.types import Seed
 
@@ -68,7 +69,9 @@ def _examine(problem: Problem, sandbox: Sandbox, program: Candidate, traces: lis
     seed = Seed(b"vevolve eval")
     subject = sandbox.subject(program)
     if traces:
-        return examine_workload(problem, subject, problem.workload_from(traces, seed))
+        with blamed(problem.name, problem.folder):
+            workload = problem.workload_from(traces, seed)
+        return examine_workload(problem, subject, workload)
     return examine(problem, subject, seed, promotion=split == "select")
 
 

@@ -128,8 +128,8 @@ def describe(event: Event, run: Run) -> str:
         case Selected():
             what = "gained" if event.promoted else f"gained nothing ({event.verdict.status})"
             return f"#{event.iteration} {event.candidate[:SHORT]} {what} on the select split"
-        case Ended() if event.reason.startswith(("a proposer failed: ", "the harness failed: ")):
-            return f"ended: {event.reason.partition(':')[0]}"  # the error that follows says how
+        case Ended() if (who := event.reason.partition(" failed: ")[0]) in ("a proposer", "the problem", "the harness"):
+            return f"ended: {who} failed"  # the error that follows says how
         case Ended():
             return f"ended: {line(event.reason, 300)}"
         case _:

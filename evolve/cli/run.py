@@ -147,6 +147,7 @@ def _drive(started: api.Run, as_json: bool) -> int:
     import signal
 
     from vevolve.archive.events import Resumed, Started
+    from vevolve.errors import BadProblem
     from vevolve.evolve.cli import FAILED, panel, render, summary
 
     with started.interruptible():
@@ -171,6 +172,8 @@ def _drive(started: api.Run, as_json: bool) -> int:
             # Threads and Ray actors would be waited for on the way out, and "at once" was asked for.
             summary.quit_now(started)
             os._exit(FAILED)
+        except BadProblem:  # mended, it is another problem, and this run does not go on
+            raise
         except Exception:
             summary.tell_kept(started)
             raise

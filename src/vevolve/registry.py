@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -38,7 +39,7 @@ def problem_module(name: str) -> ModuleType:
         return importlib.import_module(f"vevolve.evaluators.{name}.{PROBLEM_MODULE}")
     for point in _entry_points():
         if point.name == name:
-            return importlib.import_module(point.value.partition(":")[0])
+            return _imported(point.value.partition(":")[0])
     if Path(name).is_dir():
         return _import_folder(Path(name).resolve())
     raise UnknownName("problem", name, problem_names())
@@ -83,7 +84,18 @@ def _import_folder(folder: Path) -> ModuleType:
         parent = ModuleType(package)
         parent.__path__ = [str(folder)]
         sys.modules[package] = parent
+    return _imported(f"{package}.{PROBLEM_MODULE}", folder)
+
+
+def _imported(module: str, folder: Path | None = None) -> ModuleType:
+    """The module. Raises `BadProblem` where importing it fails, naming the last line of it that ran."""
     try:
-        return importlib.import_module(f"{package}.{PROBLEM_MODULE}")
+        return importlib.import_module(module)
     except Exception as error:
-        raise BadProblem(f"Importing {path} failed: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if folder and Path(frame.filename).is_relative_to(folder)]
+        place = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+        if isinstance(error, SyntaxError) and error.filename:
+            place = f" at {error.filename}:{error.lineno}"
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadProblem(f"Importing the problem {folder or module} failed{place}: {told}.") from error
