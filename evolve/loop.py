@@ -25,7 +25,7 @@ from queue import Empty
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Budget, Ended, Event, Selected, Told
-from vevolve.errors import ProposerError
+from vevolve.errors import BadProblem, ProposerError
 from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
@@ -374,8 +374,8 @@ class Loop:
         """Why it ended, and which total was reached where that is why."""
         config = self._config
         if self._failure is not None:
-            who = "a proposer" if isinstance(self._failure, ProposerError) else "the harness"
-            return f"{who} failed: {self._failure}", ""
+            whose = {ProposerError: "a proposer", BadProblem: "the problem"}
+            return f"{whose.get(type(self._failure), 'the harness')} failed: {self._failure}", ""
         if self._stopped:
             return "stopped by the user", ""
         if self._known.evaluations >= config.evaluations:

@@ -75,6 +75,8 @@ def _tell(run: Run, archive: Archive) -> None:
         render.say(f"\nEvolved programs beat the seed on the {split} split, and are no worse in anything else, at")
         for line in gains:
             render.say(f"  {line}")
+    elif not any(seed.points_on(read.split_of(archive, None)) for seed in archive.records(operation="seed")):
+        render.say(f"The seed has no point on the {read.split_of(archive, None)} split to compare with.")
     else:
         render.say("No evolved program is better than the seed yet; more evaluations or another model may help.")
     render.say("\nLook closer:")
