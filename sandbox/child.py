@@ -24,6 +24,7 @@ else:
 
 FILE = "candidate.py"
 BUFFER = 1 << 18
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")
 MOST_PIECES = 1000
 """Below the kernel's limit for one gathered write."""
 
@@ -35,15 +36,17 @@ class Unfit(Exception):
 class Runtime:
     """One candidate's module and the channel to the trusted side."""
 
-    def __init__(self, channel: int, arrays: str, before: Callable[[], None]) -> None:
+    def __init__(self, channel: int, arrays: str, before: Callable[[], None], on_device: bool = False) -> None:
         self.channel = channel
         self.before = before
         self.nonce = wire.NO_NONCE
         self.module = types.ModuleType("candidate")
         self.shapes: dict[Any, type] = {}
+        self.kept: dict[int, Any] = {}
         self.buffer = bytearray(BUFFER)
         self.view = memoryview(self.buffer)
         self.torch = sys.modules["torch"] if arrays == "torch" else None
+        self.device = "cuda" if on_device else "cpu"
 
     def run(self) -> NoReturn:
         """Answer frames until the trusted side closes the channel."""
@@ -131,10 +134,15 @@ class Runtime:
                 return self.array(body, at + tree[1], tree[2], tree[3])
             if tag == "tuple":
                 return tuple([self.value(item, body, at) for item in tree[1]])
+            if tag == "keep":
+                self.kept[tree[1]] = self.value(tree[2], body, at)
+            if tag in ("keep", "kept"):
+                held = self.kept[tree[1]]
+                return dict(held) if type(held) is dict else held
             if tag == "settings":
                 return types.SimpleNamespace(**tree[1])
             if self.torch is not None:
-                return self.torch.Generator().manual_seed(tree[1])
+                return self.torch.Generator(self.device).manual_seed(tree[1])
             return np.random.default_rng(tree[1])
         if kind is list:
             return [self.value(item, body, at) for item in tree]
@@ -150,7 +158,10 @@ class Runtime:
             count *= length
         array = np.frombuffer(body, dtype, count, start) if count else np.empty(0, dtype)
         array = array.reshape(shape)
-        return array if self.torch is None else self.torch.from_numpy(array)
+        if self.torch is None:
+            return array
+        tensor = self.torch.from_numpy(array)
+        return tensor if self.device == "cpu" else tensor.to(self.device)
 
     # ------------------------------------------------------------------------------------------------ services
 
@@ -290,7 +301,7 @@ def fault(error: BaseException) -> bytes:
     status = "crash"
     if isinstance(error, Missing):
         status = "interface"
-    elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    elif isinstance(error, MemoryError) or any(word in str(error) for word in OUT_OF_MEMORY):
         status = "resource"
     elif isinstance(error, Unfit):
         status = "wrong"

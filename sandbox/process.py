@@ -21,7 +21,7 @@ from vevolve.errors import SandboxUnavailable, VEvolveError
 from vevolve.sandbox import answers, wire
 from vevolve.sandbox.channel import Channel
 from vevolve.sandbox.inspection import inspect
-from vevolve.sandbox.questions import encode_call, encode_reply
+from vevolve.sandbox.questions import Sent, encode_call, encode_reply
 from vevolve.sandbox.warm import Child, End, Limits, Warm
 from vevolve.types import Candidate, CandidateFault, Returns, Service, Status
 
@@ -64,6 +64,7 @@ class SandboxedProcess:
     ) -> None:
         self._warm, self._limits, self._account = warm, limits, account
         self._functions = candidate.functions
+        self._sent: Sent = {}
         self._child: Child | None = None
         self._fault: CandidateFault | None = None
         self._channel = Channel(limits.log_bytes)
@@ -101,7 +102,7 @@ class SandboxedProcess:
         if not asked.open:
             named = {name: named[name] for name in asked.names if name in named}
             serve = {name: serve[name] for name in asked.names if name in serve}
-        pieces = encode_call(function, args, named, serve, returns)
+        pieces = encode_call(function, args, named, serve, returns, self._sent)
         return self._ask(wire.CALL, pieces, returns, timeout, f"`{function}`", list(serve.items()))
 
     def _ask(

@@ -13,15 +13,24 @@ from typing import Any
 import numpy as np
 
 from vevolve.sandbox import wire
-from vevolve.types import Array, Arrays, Returns, Seed, Service, Settings
+from vevolve.types import Array, Arrays, Resident, Returns, Seed, Service, Settings
 
 Buffers = list[np.ndarray[Any, Any]]
+Sent = dict[Resident, int]
+"""The resident arguments that a process holds, by its number for each."""
 
 
 def encode_call(
-    function: str, args: tuple[Any, ...], named: Mapping[str, Any], serve: Mapping[str, Service], returns: Returns
+    function: str,
+    args: tuple[Any, ...],
+    named: Mapping[str, Any],
+    serve: Mapping[str, Service],
+    returns: Returns,
+    sent: Sent | None = None,
 ) -> list[Any]:
     """The body of a call, in pieces: a tree of the arguments, then the bytes of the arrays in it.
+
+    `sent` holds what the process has been given to keep; what this call adds to it is noted there.
 
     Raises:
         TypeError: an argument is of a type that does not travel.
@@ -31,8 +40,8 @@ def encode_call(
     tree = marshal.dumps(
         (
             function,
-            [_tree(value, buffers, at) for value in args],
-            {name: _tree(value, buffers, at) for name, value in named.items()},
+            [_argument(value, buffers, at, sent) for value in args],
+            {name: _argument(value, buffers, at, sent) for name, value in named.items()},
             [(name, service.attributes, tuple(service.methods)) for name, service in serve.items()],
             _form(returns),
         )
@@ -49,6 +58,18 @@ def encode_reply(array: np.ndarray[Any, Any]) -> list[Any]:
     """What a service's method returned."""
     array = _contiguous(np.asarray(array))
     return [wire.aligned(wire.descriptor(array)), array]
+
+
+def _argument(value: Any, buffers: Buffers, at: list[int], sent: Sent | None) -> Any:
+    """An argument as a tree. One that is resident travels with its number once, and as that number from then on."""
+    if not isinstance(value, Resident):
+        return _tree(value, buffers, at)
+    if sent is None:
+        return _tree(value.value, buffers, at)
+    if value in sent:
+        return ("kept", sent[value])
+    sent[value] = len(sent)
+    return ("keep", sent[value], _tree(value.value, buffers, at))
 
 
 def _tree(value: Any, buffers: Buffers, at: list[int]) -> Any:

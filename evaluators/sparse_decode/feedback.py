@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vevolve.evaluators.sparse_decode.scores import Block, head_means, head_percentiles
+from vevolve.evaluators.sparse_decode.scores import Block, asked_steps, head_means, head_percentiles
 from vevolve.types import Bound, Point
 
 MAX_LENGTH = 2400
@@ -27,10 +27,11 @@ def describe(found: Sequence[Block], points: Sequence[Point], bounds: Sequence[B
     documents = len({block.case.document.hash for block in own})
     layers = sorted({block.layer for block in own})
     lines = [
-        f"{documents} documents, layers {', '.join(map(str, layers))}. error: mean over (layer, KV head) of the 95th "
+        f"{_count(documents, 'document')}, {_count(len(layers), 'layer')} {', '.join(map(str, layers))}. "
+        "error: mean over (layer, KV head) of the 95th "
         "percentile of relative L2 error; mean: over all units; needle: error on retrieval steps.",
         *(_point_line(point, own) for point in points if not point.family),
-        *(_bound_line(bound) for bound in bounds),
+        *(_bound_line(bound, own) for bound in bounds),
         *(_traffic_line(label, own) for label in dict.fromkeys((labels[0], middle, labels[-1]))),
         f"Documents at {middle} (mean error, hardest first): {_document_line(chosen)}",
         f"Worst heads at {middle} (p95; share of true softmax mass chosen; estimated / true denominator):",
@@ -106,12 +107,20 @@ def _traffic_line(label: str, found: Sequence[Block]) -> str:
     return f"Traffic at {label}: {parts}; {rounds} read rounds."
 
 
-def _bound_line(bound: Bound) -> str:
-    verdict = "kept" if bound.rate <= bound.delta else "BROKEN"
+def _bound_line(bound: Bound, found: Sequence[Block]) -> str:
+    """What was seen of a promise, and whether that proves it."""
+    own = [block for block in found if (block.point.epsilon, block.point.delta) == (bound.epsilon, bound.delta)]
+    standing = "BROKEN" if bound.rate > bound.delta else "not proved" if bound.upper > bound.delta else "proved"
+    seen = f"error over {bound.epsilon:g} on {100 * bound.rate:.2f} % of units in {asked_steps(own)} steps"
+    limit = f"at most {100 * bound.upper:.0f} % with {100 * bound.confidence:g} % confidence"
     return (
-        f"Error over {bound.epsilon:g} on {100 * bound.rate:.2f} % of units, promised {100 * bound.delta:g} %: "
-        f"{verdict} (95 % upper limit {100 * bound.upper:.0f} % from {bound.documents} documents)."
+        f"{own[0].point.label}: {seen}, promised {100 * bound.delta:g} %: {standing} "
+        f"({limit} over {_count(bound.documents, 'document')})."
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def traffic_shares(found: Sequence[Block]) -> dict[str, float]:

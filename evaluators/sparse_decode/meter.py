@@ -101,7 +101,13 @@ class Meter:
         self._sectors: dict[str, NDArray[np.bool_]] = {}
         self._log = hashlib.blake2b(digest_size=16)
         self._last: tuple[str, bytes] = ("", b"")
+        self._named: list[str] = []
+        self._joined = 0
         self.rounds = 0
+
+    def anew(self) -> Meter:
+        """A meter of the same step that has read nothing."""
+        return Meter(self._keys, self._values, self._index, self.n)
 
     # ------------------------------------------------------------------------------------------------- services
 
@@ -123,6 +129,7 @@ class Meter:
     def read_tensor(self, name: Any) -> NDArray[Any]:
         """A whole tensor of the index."""
         tensor = self._tensor(name)
+        self._named.append(str(name))
         self._count("index", str(name).encode(), joins="index")
         self._touched(name)[:] = True
         return tensor
@@ -149,6 +156,16 @@ class Meter:
         return out.reshape(*checked.shape, *tensor.shape[2 if per_head else 1 :])
 
     # --------------------------------------------------------------------------------------------------- account
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The whole index tensors that were read, in order."""
+        return tuple(self._named)
+
+    @property
+    def chained(self) -> int:
+        """Rounds where each whole index tensor waited for the one before it."""
+        return self.rounds + self._joined
 
     @property
     def digest(self) -> bytes:
@@ -217,12 +234,16 @@ class Meter:
     def _count(self, request: str, payload: bytes, joins: str = "") -> None:
         """Log a request. It opens a new round unless it could have been issued together with the one before.
 
-        Whole index tensors read in a row are one round; so are the keys and the values of the same ids.
+        Whole index tensors read in a row are one round; so are the keys and the values of the same ids. One step
+        cannot show whether a tensor's name was chosen by what the tensor before it held: `session` compares steps,
+        and takes `chained` where their names differ.
         """
         self._log.update(f"{request} {len(payload)}\0".encode() + payload)
         same = payload if joins == "cache" else b""
         if not joins or self._last != (joins, same):
             self.rounds += 1
+        elif joins == "index":
+            self._joined += 1
         self._last = (joins, same)
         if self.rounds > MAX_ROUNDS:
             raise CandidateFault(

@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from vevolve.evaluators.sparse_decode.workload import (
     tiny_cases,
 )
 from vevolve.types import Objective, Seed, Subject, Verdict
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.inside.context import Context
+    from vevolve.evaluators.sparse_decode.inside import SparseInside
 
 TINY_BUDGETS = (32, 64)
 SKYLIGHT = (
@@ -94,8 +99,20 @@ class SparseDecode(Problem):
         return Workload(stage, seed, (*shipped_cases(stage.split), *families))
 
     def workload_from(self, files: Sequence[Path], seed: Seed) -> Workload:
-        """A user's own traces, examined as the search split is. Raises `BadTrace` for a file that is none."""
-        return Workload(self.stage("search"), seed, file_cases(files))
+        """A user's own traces: every step is asked. Raises `BadTrace` for a file that is none.
+
+        Points stand under the split that the files name; under `search`, where they name several.
+        """
+        cases = file_cases(files)
+        splits = {case.document.split for case in cases}
+        stage = Stage(name="traces", split=splits.pop() if len(splits) == 1 else "search")
+        return Workload(stage, seed, cases, inputs=" ".join(case.document.hash for case in cases))
+
+    def inside(self, subject: Subject, context: Context, label: str, seed: Seed) -> SparseInside:
+        """Dense prefill, sparse decoding: every token after the context is a decode step of every layer."""
+        from vevolve.evaluators.sparse_decode.inside import SparseInside
+
+        return SparseInside(subject, context, label, seed)
 
 
 def _build_cost(answered: Session, cases: Sequence[Case]) -> dict[str, float]:

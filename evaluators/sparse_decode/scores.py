@@ -141,10 +141,16 @@ def _point(chosen: Sequence[Block], operating: Operating, family: str, split: Sp
         error_needle=mean_percentile([block for block in chosen if block.case.needle]),
         index_bits=bits,
         rounds=max(block.rounds for block in chosen),
+        steps=asked_steps(chosen),
         **{
             f"traffic_{context // 1024}k": float(np.mean([one.projected(context) for one in steps])) for context in LONG
         },
     )
+
+
+def asked_steps(chosen: Iterable[Block]) -> int:
+    """Decode steps that blocks of one operating point stand on, over all documents."""
+    return sum({block.case.document.hash: len(block.traffic) for block in chosen}.values())
 
 
 def _density(block: Block) -> NDArray[np.float64]:

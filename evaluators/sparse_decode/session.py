@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from vevolve.evaluators.programs import MAX_PARAMS
 from vevolve.evaluators.sparse_decode.answer import check
 from vevolve.evaluators.sparse_decode.attention import Deviation, deviation, reference
-from vevolve.evaluators.sparse_decode.meter import Index, Meter, Traffic
+from vevolve.evaluators.sparse_decode.meter import MAX_ROUNDS, Index, Meter, Traffic
 from vevolve.evaluators.sparse_decode.workload import Case, Operating, Question, questions
-from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Process, Seed, Subject
+from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Process, Resident, Seed, Subject
 
 APPEND_EVERY = 64
 """Generated tokens between two calls of `append`."""
-MAX_PARAMS = 8 << 20
-"""Bytes of a parameter file."""
 MAX_TENSORS = 64
 """Tensors of an index."""
 ALONE = 2
@@ -41,6 +40,8 @@ class Outcome:
         attended: distinct tokens by KV head, [H].
         traffic: bytes of the step.
         rounds: dependent read rounds.
+        chained: the same, if each whole index tensor waited for the one before it.
+        named: the whole index tensors that were read, in order.
     """
 
     question: Question
@@ -48,6 +49,8 @@ class Outcome:
     attended: NDArray[np.int64]
     traffic: Traffic
     rounds: int
+    chained: int
+    named: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def run(
     Raises:
         CandidateFault: what the candidate did wrong, with the place where it showed.
     """
-    params = parameters(subject.candidate)
+    params = Resident(parameters(subject.candidate))
     capped = subject.candidate.constants.get("REFERENCE") is not True
     indices, build_s = _build(subject, cases, seed, params)
     _append(subject, cases, indices, params)
@@ -90,14 +93,14 @@ def run(
     outcomes: dict[Question, Outcome] = {}
     for question, frame, meter in _select(subject, cases, _shuffled(asked, subject, seed, 0), indices, seed, params):
         outcomes[question] = _outcome(question, cases[question.case], frame, meter, capped)
-        first[question] = meter.digest, _digest(frame)
+        first[question] = meter.digest, digest(frame)
     for turn in range(1, 2 + alone):
         order = _shuffled(asked, subject, seed, turn)
         if turn > 1:
             order = list({(question.case, question.layer): question for question in order}.values())
         for question, frame, meter in _select(subject, cases, order, indices, seed, params):
-            _compare(question, cases[question.case], first[question], (meter.digest, _digest(frame)))
-    return Session(tuple(outcomes[question] for question in asked), indices, build_s)
+            _compare(question, cases[question.case], first[question], (meter.digest, digest(frame)))
+    return Session(tuple(_counted([outcomes[question] for question in asked], cases)), indices, build_s)
 
 
 def parameters(candidate: Candidate) -> dict[str, NDArray[Any]]:
@@ -120,7 +123,7 @@ def parameters(candidate: Candidate) -> dict[str, NDArray[Any]]:
 
 
 def _build(
-    subject: Subject, cases: Sequence[Case], seed: Seed, params: dict[str, NDArray[Any]]
+    subject: Subject, cases: Sequence[Case], seed: Seed, params: Resident
 ) -> tuple[dict[tuple[int, int, int], Index], dict[tuple[int, int], float]]:
     keys = [(place, layer) for place, case in enumerate(cases) for layer in case.document.layers]
     if "build" not in subject.candidate.functions:
@@ -141,7 +144,7 @@ def _build(
     return indices, seconds
 
 
-def _built(process: Process, case: Case, layer: int, prompt: int, seed: Seed, params: dict[str, NDArray[Any]]) -> Index:
+def _built(process: Process, case: Case, layer: int, prompt: int, seed: Seed, params: Resident) -> Index:
     """The index of the first `prompt` tokens; the queries are the last ones that were recorded of these."""
     document = case.document
     recorded = document.layers[layer]
@@ -157,7 +160,7 @@ def _built(process: Process, case: Case, layer: int, prompt: int, seed: Seed, pa
             rng=seed.derive("build", document.hash, layer, prompt),
             returns=Arrays(max_count=MAX_TENSORS, max_bytes=MAX_BYTES),
         )
-        return _index(frame, "build")
+        return indexed(frame, "build")
     except CandidateFault as fault:
         _located(fault, f"document {document.name}, layer {layer}, build on {prompt} tokens")
 
@@ -166,7 +169,7 @@ def _append(
     subject: Subject,
     cases: Sequence[Case],
     indices: dict[tuple[int, int, int], Index],
-    params: dict[str, NDArray[Any]],
+    params: Resident,
 ) -> None:
     """Fold each 64 generated tokens that stand complete before a step into the index of that step."""
     rounds = [(case.document.steps - 1) // APPEND_EVERY for case in cases]
@@ -191,13 +194,14 @@ def _append(
                         params=params,
                         returns=Arrays(max_count=MAX_TENSORS, max_bytes=MAX_BYTES),
                     )
-                    after = _index(frame, "append")
+                    after = indexed(frame, "append")
                 except CandidateFault as fault:
                     _located(fault, f"document {document.name}, layer {layer}, append of {fold * APPEND_EVERY} tokens")
                 indices[place, layer, fold] = replace(after, growth=before.growth)
 
 
-def _index(frame: Frame, function: str) -> Index:
+def indexed(frame: Frame, function: str) -> Index:
+    """The index that `build` or `append` returned, with the bytes of its headers."""
     empty = [name for name, tensor in frame.items() if tensor.size == 0 or tensor.ndim == 0]
     if empty:
         raise CandidateFault(
@@ -238,7 +242,7 @@ def _select(
     order: Sequence[Question],
     indices: Mapping[tuple[int, int, int], Index],
     seed: Seed,
-    params: dict[str, NDArray[Any]],
+    params: Resident,
 ) -> Iterator[tuple[Question, Frame, Meter]]:
     """Ask questions in this order in one fresh process."""
     with subject.fresh() as process:
@@ -276,10 +280,39 @@ def _outcome(question: Question, case: Case, frame: Frame, meter: Meter, capped:
         attended=np.count_nonzero(answer.chosen, axis=1),
         traffic=meter.account(answer.chosen, answer.tail_elements),
         rounds=meter.rounds,
+        chained=meter.chained,
+        named=meter.named,
     )
 
 
-def _digest(frame: Frame) -> bytes:
+def _counted(found: Sequence[Outcome], cases: Sequence[Case]) -> Iterator[Outcome]:
+    """Outcomes with the rounds that their steps took, known once all steps are.
+
+    Whole index tensors read in a row could have been asked for together only if their names stand fixed before the
+    step. Where the names differ between steps of one model, layer and operating point, a name may have been chosen by
+    what the tensor before it held: then each is a round of its own.
+    """
+
+    def group(one: Outcome) -> tuple[str, int, str]:
+        question = one.question
+        return cases[question.case].document.model, question.layer, question.point.label
+
+    names: dict[tuple[str, int, str], set[tuple[str, ...]]] = {}
+    for one in found:
+        names.setdefault(group(one), set()).add(one.named)
+    for one in found:
+        rounds = one.rounds if len(names[group(one)]) == 1 else one.chained
+        if rounds > MAX_ROUNDS:
+            fault = CandidateFault(
+                "wrong",
+                f"{rounds} dependent read rounds in one step, of which {MAX_ROUNDS} are allowed: which whole tensors "
+                "of the index are read differs from step to step, so each of them counts as a round",
+            )
+            _located(fault, _place(one.question, cases[one.question.case].document.name))
+        yield replace(one, rounds=rounds)
+
+
+def digest(frame: Frame) -> bytes:
     """Stands for the exact bytes of an answer."""
     digest = hashlib.blake2b(digest_size=16)
     for path, array in frame.items():

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Returns, Seed, Service, Settings
+from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Resident, Returns, Seed, Service, Settings
 
 Library = Literal["numpy", "torch"]
 
@@ -134,6 +134,8 @@ class PlainProcess:
 
 def _inward(value: Any, arrays: Library) -> Any:
     """A value as the candidate sees it; arrays are copied, so that writing to them changes nothing outside."""
+    if isinstance(value, Resident):
+        return _inward(value.value, arrays)
     if isinstance(value, np.ndarray | Seed) and arrays == "torch":
         import torch
 

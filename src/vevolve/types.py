@@ -437,6 +437,17 @@ class Service:
         self.methods = methods
 
 
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """An argument that a process is sent once, with the first call that takes it, and hands to every later one.
+
+    For what is large and the same in all calls. A process that writes to it sees what it wrote, as with any global of
+    its own; a fresh process gets it anew.
+    """
+
+    value: Any
+
+
 @dataclass(frozen=True)
 class Settings:
     """Named plain values, seen by the candidate as attributes: `Settings(dict(tokens=64))` is `budget.tokens`."""
@@ -516,6 +527,7 @@ __all__ = [
     "Objective",
     "Point",
     "Process",
+    "Resident",
     "Returns",
     "Seed",
     "Service",

@@ -1,18 +1,20 @@
 """The verdict on a candidate: figures, bounds, feedback, splits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vevolve.errors import BadInput
 from vevolve.evaluators.contract import Workload
 from vevolve.evaluators.examination import check_interface, examine, examine_workload
+from vevolve.evaluators.sparse_decode import feedback, scores, session, traces, workload
 from vevolve.evaluators.sparse_decode import problem as module
-from vevolve.evaluators.sparse_decode import traces, workload
 from vevolve.evaluators.sparse_decode.attention import reference
 from vevolve.evaluators.sparse_decode.problem import problem
 from vevolve.evaluators.sparse_decode.workload import Case
 from vevolve.evaluators.testing import PlainSubject
-from vevolve.types import Candidate, CandidateFault, Seed, Verdict
+from vevolve.types import Bound, Candidate, CandidateFault, Seed, Verdict
 
 DENSE = """
 import torch
@@ -33,7 +35,7 @@ def select(query, cache, budget):
 """
 FIELDS = {
     "label", "split", "family", "tokens", "traffic", "density", "error", "error_mean", "error_worst", "error_needle",
-    "index_bits", "rounds", "traffic_32k", "traffic_128k",
+    "index_bits", "rounds", "steps", "traffic_32k", "traffic_128k",
 }  # fmt: skip
 
 
@@ -68,6 +70,11 @@ def test_points_hold_the_figures_that_readers_rely_on(make_document, examine):
     ]  # fmt: skip
     tokens = [(point.model_extra or {})["tokens"] for point in verdict.points]
     assert tokens == [32, 64, 128, 256, 512, None, None, None]
+
+
+def test_a_point_says_on_how_many_steps_it_stands(make_document, examine):
+    verdict = examine(TOP, make_document(tokens=90, steps=8), make_document(1, tokens=90, steps=5, layers=(0, 1)))
+    assert [point["steps"] for point in verdict.points] == [13] * 5 + [4] * 3
 
 
 def test_the_objective_is_the_mean_over_heads_of_the_95th_percentile(make_document, examine):
@@ -156,7 +163,25 @@ def test_feedback_names_worst_heads_documents_traffic_and_violations(make_docume
     text = examine(TOP, *documents).feedback
     for part in ("layer 3 head", "layer 9 head", "(code)", "Traffic at 32 tokens: index 0 %, reads", "promised 5 %"):
         assert part in text
+    assert text.startswith("2 documents, 2 layers 3, 9.")
     assert len(text) < 2500
+
+
+@pytest.mark.parametrize(
+    ("rate", "upper", "standing"),
+    [(0.2, 0.6, "BROKEN"), (0.02, 0.48, "not proved"), (0.01, 0.04, "proved")],
+)
+def test_feedback_calls_a_promise_proved_only_where_its_upper_limit_keeps_it(rate, upper, standing, make_document):
+    candidate = Candidate(TOP)
+    cases = (Case(make_document(tokens=90, steps=8)),)
+    found = session.run(PlainSubject(candidate, "torch"), cases, workload.operating_points(candidate), Seed(b"s"), 0)
+    blocks = scores.blocks(found, cases)
+    bound = Bound(epsilon=0.05, delta=0.05, split="search", rate=rate, documents=1, upper=upper)
+    text = feedback.describe(blocks, scores.points(blocks, found, cases, "search"), [bound])
+    line = next(line for line in text.splitlines() if "promised" in line)
+    assert f"{rate:.2%}".replace("%", " %") in line
+    assert f"promised 5 %: {standing} (at most {100 * upper:.0f} % with 95 % confidence over 1 document)" in line
+    assert "in 2 steps" in line
 
 
 def test_feedback_stays_short_with_many_layers_and_documents(make_document, examine):
@@ -243,8 +268,34 @@ def test_a_users_traces_become_a_search_workload(tmp_path, make_document):
     path = tmp_path / "mine.safetensors"
     traces.write(make_document(tokens=90), path)
     found = problem.workload_from([path], Seed(b"s"))
-    assert found.stage.name == "search"
+    assert found.stage.split == "search"
     assert [case.document.tokens for case in found.cases] == [90]
+
+
+def on_files(*documents, folder):
+    """The verdict of a program on documents as a user's files."""
+    paths = [folder / f"{number}.safetensors" for number in range(len(documents))]
+    for document, path in zip(documents, paths, strict=True):
+        traces.write(document, path)
+    workload = problem.workload_from(paths, Seed(b"s"))
+    return examine_workload(problem, PlainSubject(Candidate(TOP), "torch"), workload)
+
+
+def test_a_verdict_on_a_users_traces_has_their_split_and_a_hash_of_its_own(tmp_path, make_document):
+    one, two = (replace(make_document(seed, tokens=90), split="select") for seed in (0, 1))
+    first, again, other = (on_files(document, folder=tmp_path) for document in (one, one, two))
+    assert {point.split for point in first.points} | {bound.split for bound in first.bounds} == {"select"}
+    assert first.problem == again.problem
+    assert len({problem.hash, first.problem, other.problem}) == 3
+    mixed = on_files(one, replace(two, split="sealed"), folder=tmp_path)
+    assert {point.split for point in mixed.points} == {"search"}
+
+
+def test_an_invalid_verdict_on_a_users_traces_has_that_hash_too(tmp_path, make_document):
+    valid = on_files(make_document(tokens=90), folder=tmp_path)
+    workload = problem.workload_from([tmp_path / "0.safetensors"], Seed(b"s"))
+    invalid = examine_workload(problem, PlainSubject(Candidate("x = 1"), "torch"), workload)
+    assert (invalid.valid, invalid.problem) == (False, valid.problem)
 
 
 def test_no_traces_are_refused_in_one_line():

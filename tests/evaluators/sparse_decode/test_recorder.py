@@ -182,6 +182,15 @@ def test_files_become_one_trace_each(llama, tmp_path):
     assert traces.read(numbered[0]).split == "select"
 
 
+def test_a_file_that_is_there_is_not_written_over(llama, tmp_path):
+    text, out = tmp_path / "a.txt", tmp_path / "out.safetensors"
+    text.write_text("some words to record " * 10)
+    out.write_text("something of value")
+    with pytest.raises(BadInput, match="expected no file there yet"):
+        record_files(llama, [text], out, steps=2, queries=4)
+    assert out.read_text() == "something of value"
+
+
 def test_texts_of_the_same_name_do_not_overwrite_each_other(llama, tmp_path):
     both = [tmp_path / folder / "a.txt" for folder in ("x", "y")]
     for path in both:

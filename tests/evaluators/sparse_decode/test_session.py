@@ -173,6 +173,62 @@ def test_a_fault_in_select_names_document_layer_budget_and_step(make_document, e
     assert verdict.feedback.endswith("(document prose-0, layer 6, 128 tokens, step 0)")
 
 
+def test_steps_that_are_not_asked_take_place_for_append_alone(tmp_path, make_document, examine):
+    source, calls = spied(
+        tmp_path,
+        """
+def build(keys):
+    return {"seen": torch.tensor([keys.shape[1]])}
+def append(index, keys):
+    note(folded=float(keys[0, 0, 0]))
+    return {"seen": index["seen"] + 64}
+def select(query, index, cache, budget):
+    note(n=cache.n, seen=int(index["seen"]), q=float(query[0, 0, 0]))
+    ids = torch.arange(cache.n - 8, cache.n).expand(len(query), -1)
+    return ids, torch.ones(ids.shape)
+""",
+    )
+    document = make_document(tokens=20 + 140, steps=140, dim=4)
+    assert examine(source, Case(document, asked=(3, 63, 64, 139)), stage="tiny").valid
+    layer, heard = document.layers[0], calls()
+    assert [call["folded"] for call in heard if "folded" in call] == [layer.keys[0, 20, 0], layer.keys[0, 84, 0]]
+    asked = {(call["n"], call["seen"], call["q"]) for call in heard if "n" in call}
+    assert asked == {(21 + s, 20 + s // 64 * 64, layer.queries[0, 0, s, 0]) for s in (3, 63, 64, 139)}
+
+
+# ---------------------------------------------------------------------------------------------- read rounds
+
+CHAIN = """
+import torch
+def build(keys):
+    return {str(i): torch.tensor([i]) for i in range(20)}
+def select(query, index, cache, budget):
+    first = NAME
+    for i in range(first, first + COUNT):
+        index[str(i)]
+    ids = torch.arange(cache.n - 8, cache.n).expand(len(query), -1)
+    return ids, torch.ones(ids.shape)
+"""
+
+
+def test_whole_tensors_are_one_round_where_the_same_ones_are_read_at_every_step(make_document, examine):
+    verdict = examine(CHAIN.replace("NAME", "3").replace("COUNT", "12"), make_document())
+    assert verdict.valid, verdict.feedback
+    assert verdict.points[0]["rounds"] == 1
+
+
+def test_whole_tensors_are_a_round_each_where_their_names_differ_between_steps(make_document, examine):
+    source = CHAIN.replace("NAME", "int(query[0, 0, 0] > QUERY)")
+    document = make_document(steps=8)
+    source = source.replace("QUERY", str(float(np.median(document.layers[0].queries[0, 0, :, 0]))))
+    few = examine(source.replace("COUNT", "8"), document)
+    assert few.valid, few.feedback
+    assert few.points[0]["rounds"] == 8
+    many = examine(source.replace("COUNT", "9"), document)
+    assert (many.valid, many.status) == (False, "wrong")
+    assert "9 dependent read rounds" in many.feedback
+
+
 # ---------------------------------------------------------------------------------------------- memory between steps
 
 REMEMBERING = {

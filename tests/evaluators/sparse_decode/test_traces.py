@@ -1,3 +1,6 @@
+import os
+import stat
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -201,6 +204,20 @@ def test_a_value_beyond_float16_is_refused_and_the_older_file_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_trace_is_readable_by_whom_the_umask_allows_and_the_same_bytes_each_time(tmp_path):
+    layer = Layer(*(tensor.astype(np.float32) for tensor in tensors().values()))
+    document = Document("a", "m", "t", "search", "prose", 3, {0: layer}, notes={str(i): "x" for i in range(9)})
+    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    before = os.umask(0o027)
+    try:
+        for path in paths:
+            traces.write(document, path)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o640}
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
 @pytest.mark.parametrize("split", ["search", "select"])
 def test_shipped_traces_hold_prose_code_and_answered_needles(split):
     found = [traces.read(path) for path in traces.shipped(split)]
@@ -230,6 +247,7 @@ def test_shipped_splits_share_neither_texts_nor_layers_and_stay_small():
     }
     assert not texts["search"] & texts["select"]
     assert not layers["search"] & layers["select"]
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o444 for path in traces.SHIPPED.rglob("*.safetensors")} == {0o444}
     assert sum(path.stat().st_size for path in traces.SHIPPED.rglob("*.safetensors")) <= MOST_SHIPPED_BYTES
 
 

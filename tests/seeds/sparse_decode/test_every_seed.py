@@ -93,6 +93,33 @@ def test_a_vector_added_to_all_keys_changes_nothing(lab, seed, group):
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("generated", [65, 129, 200])
+@pytest.mark.parametrize("prompt", [48, 53])
+def test_an_index_that_was_appended_to_chooses_as_one_of_the_whole_text(lab, seed, prompt, generated):
+    """The naive twin of `append` builds anew on all that it has seen.
+
+    A page that was part full is stood for by its corners, so both give the same bounds to float16.
+    """
+    if not hasattr(seed, "append"):
+        pytest.skip("has no append: its index holds nothing of what is generated")
+    step = lab.draw(n=prompt + generated, prompt=prompt, seed=generated)
+    folded = (generated - 1) // 64 * 64
+    twin = lab.Step(step.query, step.keys, step.values, prompt + folded, step.n)
+    grown = lab.named(seed.build, keys=step.keys[:, :prompt], values=step.values[:, :prompt])
+    for start in range(prompt, prompt + folded, 64):
+        new = {"keys": step.keys[:, start : start + 64], "values": step.values[:, start : start + 64]}
+        grown = lab.named(seed.append, index=grown, **new)
+    whole = lab.named(seed.build, keys=step.keys[:, : twin.prompt], values=step.values[:, : twin.prompt])
+    assert grown.keys() == whole.keys()
+    assert all(torch.equal(grown[name], whole[name]) for name in whole)
+    for one, two in zip(step.answer(seed, lab.tokens(40)), twin.answer(seed, lab.tokens(40)), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_seeds_whose_index_depends_on_the_prompt_have_an_append(seed):
+    assert hasattr(seed, "append") or not hasattr(seed, "build")
+
+
 def test_only_references_read_every_key(lab, seed):
     step = lab.draw(n=400)
     step.answer(seed, lab.tokens(32))
