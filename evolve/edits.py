@@ -21,7 +21,8 @@ _OPEN = re.compile(r"[ \t]*(<{5,})[ \t]*SEARCH[ \t]*")
 _DIVIDE = re.compile(r"[ \t]*(={5,})[ \t]*")
 _CLOSE = re.compile(r"[ \t]*(>{5,})[ \t]*REPLACE[ \t]*")
 _FENCE = re.compile(r"([ \t]*+)(`{3,}+|~{3,}+)([^`]*+)")
-_IDEA = re.compile(r"[\s#>*_-]*idea[\s*_]*[:：][\s*_]*(.*)", re.IGNORECASE)
+_IDEA = re.compile(r"[\s#>*_-]*idea[\s*_]*[:：](?:[*_]{1,2}(?=\s|$))?\s*(.*)", re.IGNORECASE)
+_EMPHASISED = re.compile(r"([*_]{1,3})(?=[^*_])(.*[^*_])\1")
 _PYTHON = ("python", "py", "python3")
 _FENCES_READ = 1000
 _PARSES_TRIED = 64
@@ -90,7 +91,11 @@ def _idea(lines: list[str]) -> str:
         if _OPEN.fullmatch(line):
             break
         if found := _IDEA.match(line):
-            plain = "".join(char for char in found[1] if char.isprintable()).strip(" \t*_")
+            plain = "".join(char for char in found[1] if char.isprintable()).strip()
+            if emphasised := _EMPHASISED.fullmatch(plain):
+                plain = emphasised[2].strip()
+            if plain.count("**") == 1:  # what closes a mark that was opened before the label
+                plain = plain.removesuffix("**").rstrip()
             return plain.encode("utf-8", "replace").decode()[:200]
     return ""
 

@@ -26,7 +26,10 @@ def graft_function(program: Program, donors: Sequence[Program], rng: random.Rand
     donor, name = rng.choice(options)
     taken = _closure(program, donor, name)
     source = _transplanted(program, donor, taken)
-    others = sorted(taken - {name})
+    known = {
+        each for each, node in program.functions.items() if each in taken and _same(node, donor.functions.get(each))
+    }
+    others = sorted(taken - {name} - known)
     return Change(source, f"{name}(){' with ' + ', '.join(others) if others else ''} of {title(donor)}")
 
 
@@ -70,6 +73,10 @@ def _differing(program: Program, donor: Program) -> list[str]:
         for name, function in donor.functions.items()
         if name in lent and name in program.functions and shape(function) != shape(program.functions[name])
     ]
+
+
+def _same(function: Function, other: Function | None) -> bool:
+    return other is not None and shape(function) == shape(other)
 
 
 def _flags(program: Program) -> dict[str, bool]:

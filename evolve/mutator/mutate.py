@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from vevolve.evolve.mutator.constants import change_constant
 from vevolve.evolve.mutator.grafts import copy_constant, graft_function, likeness
@@ -55,7 +55,7 @@ def mend(parents: Sequence[Candidate], donors: Sequence[Candidate], rng: random.
             return None
         ideas = [change.idea]
         if program.shape == sound.shape:
-            program, more = _stacked(program, lenders, rng)
+            program, more = _stacked(program, lenders, rng, broken.differing(program))
             ideas += more
         if program.shape not in (broken.shape, sound.shape):
             return Change(program.source, "; ".join(ideas))
@@ -66,7 +66,10 @@ def _parsed(candidates: Sequence[Candidate]) -> list[Program]:
     return [program for candidate in candidates if (program := parse(candidate.source)) is not None]
 
 
-def _stacked(parent: Program, lenders: Sequence[Program], rng: random.Random) -> tuple[Program, list[str]]:
+def _stacked(
+    parent: Program, lenders: Sequence[Program], rng: random.Random, changed_already: Set[str] = frozenset()
+) -> tuple[Program, list[str]]:
+    """Changes on top of each other, each of other parts of the program, so that all that is said of them holds."""
     makers: dict[str, Callable[[Program], Change | None]] = {
         "constant": lambda program: change_constant(program, rng),
         "graft": lambda program: graft_function(program, lenders, rng),
@@ -75,13 +78,16 @@ def _stacked(parent: Program, lenders: Sequence[Program], rng: random.Random) ->
         "statement": lambda program: change_statement(program, rng),
     }
     count = rng.choices([count for count, _ in STACKED], [share for _, share in STACKED])[0]
-    program, ideas = parent, list[str]()
+    program, ideas, touched = parent, list[str](), set(changed_already)
     for _ in range(count):
         kind = rng.choices([kind for kind, _ in KINDS], [share for _, share in KINDS])[0]
         change = makers[kind](program)
         changed = parse(change.source) if change else None
         if change is None or changed is None or changed.faults - parent.faults:
             continue
-        program = changed
+        parts = program.differing(changed)
+        if not parts or parts & touched:
+            continue  # what it says would undo what another change says, or be said of nothing
+        program, touched = changed, touched | parts
         ideas.append(change.idea)
     return program, ideas

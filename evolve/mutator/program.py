@@ -119,6 +119,17 @@ class Program:
         return shape(self.tree)
 
     @functools.cached_property
+    def parts(self) -> dict[str, str]:
+        """The shapes of top-level functions and constants by name, and of all else under the empty name."""
+        found: dict[str, str] = {}
+        for node in self.tree.body:
+            name = node.name if isinstance(node, Function) else ""
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+            found[name] = found.get(name, "") + shape(node)
+        return found
+
+    @functools.cached_property
     def faults(self) -> frozenset[str]:
         """Names, keys and arguments that the program asks for and nothing provides."""
         return frozenset({*unresolved(self), *keys_unwritten(self), *calls_that_miss(self)})
@@ -143,6 +154,11 @@ class Program:
         if before.strip() or (after and not after.startswith(b"#")):
             return None
         return start, end
+
+    def differing(self, other: Program) -> set[str]:
+        """The names of the parts that are not the same in another program."""
+        names = self.parts.keys() | other.parts.keys()
+        return {name for name in names if self.parts.get(name) != other.parts.get(name)}
 
     def replaced(self, *spans: Span) -> str:
         """The text with these spans, none of which overlap, replaced."""

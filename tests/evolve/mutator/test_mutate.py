@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,23 @@ def test_mutants_of_every_seed_parse_and_differ_from_it(name):
         assert mutant.idea and "\n" not in mutant.idea.strip()
 
 
+@pytest.mark.parametrize("name", ["sparse_decode/vattention", "circle_packing/grid"])
+def test_the_idea_says_what_was_changed_and_nothing_else(name):
+    parent, donors = shipped(name), [shipped(other) for other in SEEDS if other.startswith(name.partition("/")[0])]
+    before = parse(parent.source)
+    for mutant in mutants(parent, 150, donors):
+        after = parse(mutant.source)
+        changed = before.differing(after)
+        assert all(part in mutant.idea for part in changed if part not in before.imports), (changed, mutant.idea)
+        claims = re.findall(r"(?:^|; )([A-Z_]+) (\S+) -> ([^;,]+)", mutant.idea)
+        for constant, old, new in claims:
+            assert before.text(before.assignments[constant].value) == old, mutant.idea
+            assert after.text(after.assignments[constant].value) == new, mutant.idea
+        named = {*before.functions, *after.functions, *before.assignments, *after.assignments}
+        first_words = {re.split(r"\W", idea, maxsplit=1)[0] for idea in mutant.idea.split("; ")}
+        assert first_words & named <= changed, (changed, mutant.idea)
+
+
 def test_most_mutants_are_different_from_each_other():
     found = mutants(shipped("sparse_decode/vattention"), 100, [shipped("sparse_decode/quest")])
     assert len({mutant.source for mutant in found}) > 70
@@ -65,7 +83,7 @@ def test_a_mutant_asks_for_no_name_key_or_argument_that_is_missing():
 
 
 def test_a_mutant_is_none_of_its_parents():
-    first, second = Candidate("A = 1\n\n\ndef f():\n    return A\n"), Candidate("A = 2\n\n\ndef f():\n    return A\n")
+    first, second = Candidate("A = 6\n\n\ndef f():\n    return A\n"), Candidate("A = 12\n\n\ndef f():\n    return A\n")
     found = [mutate([first, second], [], random.Random(seed)) for seed in range(100)]
     hashes = {Candidate(mutant.source).tree_hash for mutant in found if mutant is not None}
     assert len(hashes) > 1 and not hashes & {first.tree_hash, second.tree_hash}
