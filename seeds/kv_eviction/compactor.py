@@ -1,7 +1,7 @@
 """Compactor: outlying keys and local attention, no question needed (Chari & Van Durme 2025, arXiv:2507.08143).
 
 score = rho leverage + z(avgpool_3(A |v|_2)).
-leverage: X = (K - mean K) Phi, K before RoPE, Phi Gaussian [d, SKETCH]; diag(X (X'X + RIDGE I)^-1 X'), z-scored.
+leverage: X = (K - mean K) Phi, K before RoPE, Phi Gaussian [d, SKETCH]; z(diag(X (X'X + RIDGE I)^-1 X')).
 A: column sums of softmax(q k / sqrt(d)) inside chunks of CHUNK tokens, without a causal mask, mean over the group.
 rho is the share that is dropped, as in kvpress. The first FIRST and last LAST tokens stay, a third and a sixth of the
 budget at most.

@@ -5,8 +5,8 @@ k' = (k - min) / (max - min); a token's score is softmax over its chunk of std o
 Tokens are ranked inside their chunk, so that all chunks keep alike; sinks, the last chunk and what is left over stay.
 No query and no attention is needed.
 
-The paper's L is 128 (LAG); here L is less where the budget is small, so that sinks, last chunk and left-over tokens take
-about half of it at most.
+The paper's L is 128 (LAG); here it is less where the budget is small, so that the last chunk and what is left over take
+half of it at most.
 """
 
 import torch
