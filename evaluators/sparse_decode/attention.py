@@ -82,13 +82,31 @@ def deviation(answer: Answer, dense: Reference, step: int) -> Deviation:
     """
     logits = np.take_along_axis(dense.logits[step], answer.ids, axis=2)
     covered = np.exp(np.where(answer.log_weights > -np.inf, logits - dense.mass[step][..., None], -np.inf)).sum(axis=-1)
+    out, mass = attended(answer, logits, dense.values)
+    exact = dense.outputs[step]
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.linalg.norm(out - exact, axis=-1) / np.maximum(np.linalg.norm(exact, axis=-1), 1e-30)
+        mass = np.exp(mass - dense.mass[step])
+    return Deviation(_cut(error), covered, _cut(mass))
+
+
+def attended(
+    answer: Answer, logits: NDArray[np.float64], values: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Outputs [H, G, d] over what was chosen, and the log [H, G] of their denominators.
+
+    Args:
+        answer: ids, weights and tail.
+        logits: q k / sqrt(d) of the chosen tokens, [H, G, m].
+        values: of all tokens, [H, N, d].
+    """
     scores = logits + answer.log_weights
     peak = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     if answer.tail is not None:
         peak = np.maximum(peak, answer.tail[0].max(axis=-1, keepdims=True, initial=-np.inf))
     weights = np.exp(scores - peak)
     total = weights.sum(axis=-1)
-    out = _weighted(weights, answer.ids, dense.values)
+    out = _weighted(weights, answer.ids, values)
     # A tail may hold the largest floats there are; what overflows is as wrong as an error gets.
     with np.errstate(over="ignore", invalid="ignore"):
         if answer.tail is not None:
@@ -96,10 +114,7 @@ def deviation(answer: Answer, dense: Reference, step: int) -> Deviation:
             total += weights.sum(axis=-1)
             out += weights @ answer.tail[1]
         out /= total[..., None]
-        exact = dense.outputs[step]
-        error = np.linalg.norm(out - exact, axis=-1) / np.maximum(np.linalg.norm(exact, axis=-1), 1e-30)
-        mass = np.exp(peak[..., 0] + np.log(total) - dense.mass[step])
-    return Deviation(_cut(error), covered, _cut(mass))
+        return out, peak[..., 0] + np.log(total)
 
 
 def _weighted(weights: NDArray[np.float64], ids: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:

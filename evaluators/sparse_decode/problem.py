@@ -65,6 +65,7 @@ class SparseDecode(Problem):
         Stage(name="select", split="select", promotion=True),
     )
     arrays = "torch"
+    shares = ("inside",)
     default_seed = "vattention"
     # About 4 % less error over one doubling of traffic. Less is within what another draw of a sample gives, and a
     # promotion examines three more workloads.

@@ -193,17 +193,22 @@ def needle(task: str, split: Split, seed: Seed, fits: Callable[[Needle], bool]) 
     return _assemble(task, sentences[:low], essay.source, keys, seed)
 
 
+def names(rng: np.random.Generator, count: int) -> list[str]:
+    """So many different names, adjective-noun, as RULER draws them."""
+    adjectives, nouns = _ADJECTIVES.split(), _NOUNS.split()
+    pairs = rng.choice(len(adjectives) * len(nouns), count, replace=False)
+    return [f"{adjectives[pair // len(nouns)]}-{nouns[pair % len(nouns)]}" for pair in pairs]
+
+
 def _assemble(task: str, sentences: list[str], source: str, keys: int, seed: Seed) -> Needle:
     """Put the needles between sentences. Words, numbers and depths depend on the seed alone."""
     rng = np.random.default_rng(seed.derive("needles").integer)
-    adjectives, nouns = _ADJECTIVES.split(), _NOUNS.split()
-    pairs = rng.choice(len(adjectives) * len(nouns), keys, replace=False)
-    names = [f"{adjectives[pair // len(nouns)]}-{nouns[pair % len(nouns)]}" for pair in pairs]
+    named = names(rng, keys)
     numbers = [str(number) for number in rng.integers(1_000_000, 10_000_000, keys)]
     depths = [DEPTHS[index] for index in rng.choice(len(DEPTHS), keys, replace=False)]
     statements = [
         f"One of the special magic numbers for {name} is: {number}."
-        for name, number in zip(names, numbers, strict=True)
+        for name, number in zip(named, numbers, strict=True)
     ]
     text = list(sentences)
     for depth, statement in sorted(zip(depths, statements, strict=True), reverse=True):
@@ -213,10 +218,10 @@ def _assemble(task: str, sentences: list[str], source: str, keys: int, seed: See
     asked = "numbers" if many else "number"
     user = (
         f"{what} hidden within the following text. Make sure to memorize it. I will quiz you about the {asked} "
-        f"afterwards.\n{' '.join(text)}\nWhat is the special magic number for {names[0]} mentioned in the "
+        f"afterwards.\n{' '.join(text)}\nWhat is the special magic number for {named[0]} mentioned in the "
         "provided text?"
     )
-    prefix = f" The special magic number for {names[0]} mentioned in the provided text is"
+    prefix = f" The special magic number for {named[0]} mentioned in the provided text is"
     return Needle(task, user, prefix, numbers[0], statements[0], depths[0], source)
 
 
