@@ -99,6 +99,7 @@ class Live:
         self._panel.note = text
 
     def __enter__(self) -> Self:
+        self._echo = _echo_control(False)
         self._live.start()
         return self
 
@@ -106,8 +107,23 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        _echo_control(self._echo)
         if self._last:
             sys.stdout.write(self._last + "\n")
+
+
+def _echo_control(wanted: bool) -> bool:
+    """Whether the terminal shows Ctrl-C as `^C`, which would push the panel down a line; returns what it was."""
+    import termios
+
+    try:
+        state = termios.tcgetattr(0)
+        before = bool(state[3] & termios.ECHOCTL)
+        state[3] = state[3] | termios.ECHOCTL if wanted else state[3] & ~termios.ECHOCTL
+        termios.tcsetattr(0, termios.TCSANOW, state)
+    except termios.error:  # the input is no terminal
+        return False
+    return before
 
 
 def describe(event: Event, run: Run) -> str:

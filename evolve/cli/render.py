@@ -120,14 +120,19 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
     say(f"{what}, stage {found.stage or '-'}{level}, {found.cost.wall_s:.1f} s, {found.cost.processes} processes")
     if found.points:
         points(found.points, objectives, before)
+    stated = {point.label for point in found.points}
+    feedback = [text for text in found.feedback.splitlines() if text.partition(": ")[0] not in stated]
     for bound in found.bounds:
         say(
-            f"error above {bound.epsilon:g} in {bound.rate:.2%} of steps on {bound.split} (promised {bound.delta:.0%}; "
-            f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} documents)"
+            f"error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split} (promised {bound.delta:.0%}; "
+            f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} "
+            f"document{'' if bound.documents == 1 else 's'}: "
+            f"{'broken' if bound.rate > bound.delta else 'not proved' if bound.upper > bound.delta else 'proved'})"
         )
     layers(found)
-    if found.feedback:
-        say(clean(found.feedback))
+    if feedback:
+        # What it says of each point stands in the table above.
+        say(clean("\n".join(feedback)))
 
 
 def layers(found: Verdict) -> None:

@@ -61,6 +61,18 @@ def test_eval_reads_the_parameters_beside_the_program(vevolve) -> None:
     assert without["id"] != with_parameters["id"]
 
 
+def test_a_faulty_problem_is_not_called_a_bug_of_ours(vevolve, tmp_path: Path) -> None:
+    folder = new_problem("faulty", tmp_path)
+    problem = folder / "problem.py"
+    problem.write_text(problem.read_text().replace("errors = []", "errors = None + 1"))
+    line = next(n for n, text in enumerate(problem.read_text().splitlines(), 1) if "None + 1" in text)
+    for command in (["eval", "seed"], ["run", "seed", "--workers", "inline"]):
+        outcome = vevolve(*command, "--problem", folder)
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"error: Problem faulty is at fault at {problem}:{line}: TypeError: ")
+        assert outcome.err.count("\n") == 1
+
+
 def test_check_passes_a_shipped_problem_and_a_fresh_scaffold(vevolve, tmp_path: Path) -> None:
     new_problem("fresh", tmp_path)
     for name in ("circle_packing", "fresh"):

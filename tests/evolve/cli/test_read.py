@@ -141,6 +141,19 @@ def test_export_writes_a_program_that_says_where_it_comes_from_and_still_runs(ve
     assert best in vevolve("export", best[:8]).out
 
 
+def test_parameters_are_written_beside_an_exported_program(vevolve) -> None:
+    Path("mine.py").write_text("import numpy as np\n\ndef pack(n):\n    return np.full((n, 3), 0.5) * [1, 1, 0]\n")
+    Path("mine.safetensors").write_bytes(b"parameters")
+    command = ["run", "mine.py", "--problem", "circle_packing", "-n", "1", "--workers", "inline"]
+    assert vevolve(*command).code in (0, 3)
+    seed = listed(vevolve, "ls")[0]["id"]
+    assert vevolve("export", seed, "--out", "out.py").code == 0
+    assert Path("out.safetensors").read_bytes() == b"parameters"
+    Path("out.py").unlink()
+    assert "out.safetensors exists already" in vevolve("export", seed, "--out", "out.py").err
+    assert not Path("out.py").exists()
+
+
 def test_rm_asks_deletes_only_what_is_the_runs_own_and_leaves_the_rest(vevolve, run: Path, monkeypatch) -> None:
     mine = run / "notes.txt"
     mine.write_text("mine")

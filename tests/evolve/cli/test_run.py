@@ -1,10 +1,16 @@
+import contextlib
+import fcntl
 import io
 import json
+import os
+import pty
 import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +25,7 @@ from vevolve.evolve.cli import panel
 from vevolve.evolve.cli.run import _tell_cost
 from vevolve.evolve.cli.settings import prices
 from vevolve.evolve.config import Config
+from vevolve.evolve.limits import last_config
 from vevolve.evolve.proposers.contract import Reply
 from vevolve.evolve.proposers.offline import Offline
 from vevolve.evolve.scaffold import new_problem
@@ -69,6 +76,19 @@ def test_the_end_says_what_was_won_over_the_seed_on_the_select_split(vevolve, mo
     assert re.search(r"  26 circles: sum_radii 1\.9% higher \([0-9a-f]{10}\)\n", outcome.out)
 
 
+def test_the_same_settings_may_change_on_resume_as_are_given_to_a_run(vevolve, run: Path, monkeypatch) -> None:
+    Path("more.toml").write_text("evaluations = 13\nretries = 2\n")
+    monkeypatch.setenv("VEVOLVE_STYLE", "rewrite")
+    options = ["--max-output-tokens", "100", "--timeout", "5", "--temperature", "0.5", "--workers", "inline"]
+    assert vevolve("resume", run, "--config", "more.toml", *options).code == 0
+    with Archive.open(run) as archive:
+        settings = last_config(archive)
+    assert evaluations(run) == 13
+    assert {name: settings[name] for name in ("retries", "style", "max_output_tokens", "timeout", "temperature")} == {
+        "retries": 2, "style": "rewrite", "max_output_tokens": 100, "timeout": 5.0, "temperature": 0.5,
+    }  # fmt: skip
+
+
 def test_with_json_every_line_is_an_event_and_the_last_a_summary(vevolve) -> None:
     outcome = vevolve(*RUN, "-n", "3", "--json", "--directory", "mine")
     events = [json.loads(line) for line in outcome.out.splitlines()]
@@ -83,8 +103,16 @@ def test_with_json_every_line_is_an_event_and_the_last_a_summary(vevolve) -> Non
 def test_resume_goes_on_to_the_total_and_does_nothing_when_it_is_reached(vevolve, run: Path) -> None:
     assert vevolve("resume", run, "--evaluations", "15").code == 0
     assert evaluations(run) == 15
-    assert vevolve("resume", run).code == 0
+    again = vevolve("resume", run)
+    assert (again.code, again.err) == (0, "")
+    assert (
+        again.out
+        == f"Nothing to do: 15 of 15 evaluations are done. Go on with: vevolve resume {run} --evaluations 30\n"
+    )
     assert evaluations(run) == 15
+    less = vevolve("resume", run, "--evaluations", "3", "--json")
+    assert json.loads(less.out)["resume"].endswith(" --evaluations 30")
+    assert less.err.startswith("Nothing to do: 15 of 3 evaluations are done.")
 
 
 def test_a_budget_that_ends_with_nothing_valid_exits_with_3(vevolve, monkeypatch) -> None:
@@ -311,6 +339,43 @@ def test_a_second_ctrl_c_quits_at_once_with_the_way_back(tmp_path: Path) -> None
     assert "vevolve resume mine" in out
     with Archive.open(tmp_path / "mine") as archive:
         assert archive.records() == []
+
+
+def test_ctrl_c_before_a_run_has_begun_is_one_line(vevolve, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "start", interrupted)
+    outcome = vevolve(*RUN)
+    assert (outcome.code, outcome.err) == (1, "error: stopped before anything was examined.\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(run: Path) -> None:
+    for command in (["ls", str(run)], ["ls", str(run), "--json"], ["front", str(run)], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([*CLI, *command], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, ""), command
+
+
+def test_the_live_panel_is_gone_at_the_end_and_says_how_the_run_ended(tmp_path: Path) -> None:
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [*CLI, "run", "circle_packing/grid", "-n", "2", "--workers", "inline", "--directory", "mine"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=inside, stdout=inside, stderr=inside)
+    os.close(inside)
+    said = b""
+    with contextlib.suppress(OSError):  # the other side was closed
+        while chunk := os.read(terminal, 1 << 16):
+            said += chunk
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    drawn, _, after = said.decode().rpartition("\x1b[?25h")
+    last = drawn[drawn.rindex("\u256d") :]
+    assert after.count("\x1b[2K") == last.count("\n")
+    assert "ended: all 2 evaluations are done" in after
+    assert "\u256d" not in after and "evaluations, " in after
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["front", "nothing"]])
