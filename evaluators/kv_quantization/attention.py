@@ -124,7 +124,7 @@ def _rows(array: Floats) -> Floats:
 
 
 def _weights(logits: Floats) -> Floats:
-    weights = logits - logits.max(axis=-1, keepdims=True)
+    weights: Floats = logits - logits.max(axis=-1, keepdims=True)
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=-1, keepdims=True)
     return weights

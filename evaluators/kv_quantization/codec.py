@@ -98,9 +98,9 @@ def compress(
 ) -> list[Decoded]:
     """Encode and decode every prompt within `cap` mean bits per element.
 
-    One process encodes. It is gone when another decodes, and no process sees two caps, so that a richer code of the same
-    prompt cannot be remembered. One random prompt is encoded again and `alone` codes are decoded again, each by a fresh
-    process: what depends on other prompts shows as another answer.
+    One process encodes. It is gone when another decodes, and no process sees two caps, so that a richer code of the
+    same prompt cannot be remembered. One random prompt is encoded again and `alone` codes are decoded again, each by a
+    fresh process: what depends on other prompts shows as another answer.
 
     Encoder and decoder get the same generator, which depends on `seed` and the layer alone: a random rotation can be
     shared, and no bit of a prompt can hide in it.

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from vevolve.evaluators.kv_quantization.attention import Floats
 from vevolve.evaluators.kv_quantization.claim import Claim
-from vevolve.evaluators.kv_quantization.scores import Block, Floats, head_percentiles, mean_percentile
+from vevolve.evaluators.kv_quantization.scores import Block, head_percentiles, mean_percentile
 from vevolve.evaluators.kv_quantization.workload import Operating
 
 MAX_LENGTH = 2400

@@ -10,6 +10,7 @@ from vevolve.evaluators.kv_quantization import claim, codec, feedback, scores
 from vevolve.evaluators.kv_quantization.attention import deviation
 from vevolve.evaluators.kv_quantization.scores import Block
 from vevolve.evaluators.kv_quantization.workload import CAPS, Operating, places, prompt, tiny_cases, wide_prompt
+from vevolve.evaluators.sparse_decode.session import parameters
 from vevolve.evaluators.sparse_decode.workload import Case, family_cases, file_cases, shipped_cases
 from vevolve.types import Objective, Seed, Subject, Verdict
 
@@ -20,19 +21,21 @@ ARGUMENTS = ("age", "shape", "layer", "budget", "rope_base", "params", "rng")
 class KvQuantization(Problem):
     """Write the keys and values of a prompt in few bytes, so that attention over what is read back stays right.
 
-    A candidate encodes K and V of one layer into a few tensors; other processes, which get these bytes and nothing
-    else, decode them. The verifier attends to the decoded prompt at every decode step and compares with dense attention.
+    A candidate encodes K and V of one layer into a few tensors; another process, which gets these bytes and nothing
+    else, decodes them. The verifier attends to the decoded prompt at every decode step and compares with dense
+    attention.
     """
 
     name = "kv_quantization"
+    # Zeros, which need no byte, have error 1, so nothing is won there; nor by fewer than one bit, which is eviction's.
     objectives = (
         Objective(
-            "bits", "min", worst=16.0, best=0.25, scale="log10", unit="bits per element of K and V, everything counted"
+            "bits", "min", worst=16.0, best=1.0, scale="log10", unit="bits per element of K and V, everything counted"
         ),
         Objective(
             "error",
             "min",
-            worst=10.0,
+            worst=1.0,
             best=0.0001,
             scale="log10",
             unit="relative L2, mean over heads of the 95th percentile",
@@ -112,7 +115,7 @@ def _blocks(subject: Subject, cases: Sequence[Case], point: Operating, seed: See
 
 def _wide(subject: Subject, operating: Sequence[Operating], seed: Seed) -> dict[Operating, float]:
     """Bits per element of a declared prompt of 2,048 tokens with d = 128, where most published figures stand."""
-    wide, params = wide_prompt(), codec.parameters(subject.candidate)
+    wide, params = wide_prompt(), parameters(subject.candidate)
     with subject.fresh() as process:
         return {
             point: codec.bits_of(wide, codec.encode(process, wide, codec.Terms(point.cap, params, seed)))

@@ -16,8 +16,8 @@ from vevolve.evaluators.sparse_decode.workload import Case
 from vevolve.types import Seed, Settings
 
 CAPS = (2.75, 3.75, 4.75, 6.75, 8.75)
-"""Most mean bits per element of K and V, everything counted. Published settings of b = 2, 3, 4, 6 and 8 bits cost b + .25
-to b + .7 here, where contexts are short and d = 64, with their scales, norms and a few exact tokens."""
+"""Most mean bits per element of K and V, everything counted. Published settings of b = 2, 3, 4, 6 and 8 bits cost
+b + .25 to b + .7 here, where contexts are short and d = 64, with their scales, norms and a few exact tokens."""
 DECLARED = Seed(hashlib.sha256(b"kv_quantization: declared documents").digest()[:16])
 """The documents that are drawn are part of the problem, the same in every run, so their seed stands here."""
 

@@ -23,7 +23,7 @@ def encode(keys, values, shape, budget):
     """Return packed codes, steps and least numbers of old tokens, and the newest as they are."""
     bits, group, recent = plan(shape, budget)
     olds, groups, code = old_tokens(shape, recent), (group, min(group, shape[2])), {}
-    for name, x, old, group in zip("kv", (keys, values), olds, groups):
+    for name, x, old, group in zip("kv", (keys, values), olds, groups, strict=True):
         if old:
             codes, step, low = quantise(x[:, :old].mT if name == "k" else x[:, :old], bits, group)
             code |= {name: pack(codes, bits), name + "step": step.flatten(), name + "low": low.flatten()}
@@ -37,7 +37,7 @@ def decode(code, shape, budget):
     heads, n, d = shape
     bits, group, recent = plan(shape, budget)
     olds, groups, found = old_tokens(shape, recent), (group, min(group, d)), []
-    for name, old, group in zip("kv", olds, groups):
+    for name, old, group in zip("kv", olds, groups, strict=True):
         x = torch.empty(heads, 0, d)
         if old:
             rows, size = (d, old) if name == "k" else (old, d)
@@ -61,7 +61,7 @@ def old_tokens(shape, recent):
 def layout(shape, setting):
     """Return the bytes of each tensor of the code; those that would be empty are left out."""
     (heads, n, d), (bits, group, recent), sizes = shape, setting, {}
-    for name, old in zip("kv", old_tokens(shape, recent)):
+    for name, old in zip("kv", old_tokens(shape, recent), strict=True):
         groups = d * -(-old // group) if name == "k" else old * -(-d // min(group, d))
         sizes |= {
             name: -(-heads * old * d // 8) * bits,

@@ -9,7 +9,6 @@ values of all heads. One public implementation takes the density of Beta(d / 2, 
 paper's fractional rates split channels into two sets of unlike bits; here b is whole.
 """
 
-import functools
 import math
 
 import torch
@@ -19,8 +18,8 @@ SETTINGS = (8, 7, 6, 5, 4, 3, 2, 1)
 
 def encode(keys, values, shape, budget, rng):
     """Return packed codes and norms of keys and values."""
-    bits, spin = plan(shape, budget), rotation(shape[2], rng).to(keys.device)
-    levels, code = codebook(bits, shape[2]).to(keys.device), {}
+    bits, spin = plan(shape, budget), rotation(shape[2], rng)
+    levels, code = codebook(bits, shape[2]), {}
     for name, x in (("k", keys), ("v", values)):
         unit, norm = rotate(x, spin)
         code |= {name: pack(nearest(unit, levels), bits), name + "norm": norm.flatten()}
@@ -31,8 +30,9 @@ def decode(code, shape, budget, rng):
     """Return keys and values, float32 [H, n, d]."""
     heads, n, d = shape
     bits, spin, found = plan(shape, budget), rotation(d, rng), []
+    levels = codebook(bits, d)
     for name in "kv":
-        unit = codebook(bits, d)[unpack(code[name], bits, heads * n * d)].view(heads, n, d)
+        unit = levels[unpack(code[name], bits, heads * n * d)].view(heads, n, d)
         found.append(unrotate(unit, code[name + "norm"].view(heads, n, 1), spin))
     return tuple(found)
 
@@ -81,17 +81,16 @@ def unrotate(unit, norm, spin):
     return unit @ spin * norm.float()
 
 
-@functools.lru_cache
 def codebook(bits, width):
     """Return the levels for one coordinate of a random unit vector of that width, [2 ** bits], in order."""
-    t = torch.linspace(-1, 1, 20_001, dtype=torch.float64)
-    return lloyd(t, (1 - t.square()).clamp(min=1e-300) ** ((width - 3) / 2), bits).float()
+    t = (torch.arange(8000, dtype=torch.float64) + 0.5) / 4000 - 1
+    return lloyd(t, (1 - t.square()) ** ((width - 3) / 2), bits).float()
 
 
-def lloyd(x, weight, bits, rounds=60):
+def lloyd(x, weight, bits, rounds=15):
     """Return 2 ** bits levels for points x [m], in order, of these weights: one-dimensional k-means.
 
-    It starts where levels lie as the cube root of the density, which is right for many of them.
+    It starts with levels as dense as the cube root of the weights, which is right for many, so that few rounds do.
     """
     start = weight.pow(1 / 3).cumsum(0)
     levels = x[torch.searchsorted(start, (torch.arange(2**bits) + 0.5) / 2**bits * start[-1]).clamp(max=len(x) - 1)]

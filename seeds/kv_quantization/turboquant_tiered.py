@@ -1,4 +1,4 @@
-"""TurboQuant by distance: the nearer a token, the more bits (generic recipe, no single source; arXiv:2504.19874 below it).
+"""TurboQuant by distance: the nearer a token, the more bits (generic recipe, no single source, over arXiv:2504.19874).
 
 Recent tokens get most of the attention, so what is old can be coarse: 16 bits for the first SINKS tokens and for age
 below w / 16, 8 below w / 4, 2 b below w, b for the rest (never more than 8 where it is not 16). A token that ages would
@@ -8,7 +8,7 @@ b is the most that fits the cap at all and w = share * n the widest window that 
 that the mean meets the cap. What a token gets depends on its age alone, which both sides know: no byte says it.
 """
 
-import functools
+import itertools
 import math
 
 import torch
@@ -20,15 +20,15 @@ SETTINGS = tuple((bits, share / 64) for bits in (8, 7, 6, 5, 4, 3, 2, 1) for sha
 def encode(keys, values, age, shape, budget, rng):
     """Return packed codes and norms of each tier, and exact numbers of the highest."""
     given = allot(age, plan(shape, budget))
-    spin, code = rotation(shape[2], rng).to(keys.device), {}
+    spin, code = rotation(shape[2], rng), {}
     for bits in given.unique().tolist():
+        levels = codebook(bits, shape[2]) if bits < 16 else None
         for name, x in ((f"k{bits}", keys[:, given == bits]), (f"v{bits}", values[:, given == bits])):
             if bits == 16:
                 code[name] = half(x).flatten()
                 continue
             unit, norm = rotate(x, spin)
-            codes = nearest(unit, codebook(bits, shape[2]).to(keys.device))
-            code |= {name: pack(codes, bits), name + "norm": norm.flatten()}
+            code |= {name: pack(nearest(unit, levels), bits), name + "norm": norm.flatten()}
     return code
 
 
@@ -39,35 +39,42 @@ def decode(code, age, shape, budget, rng):
     keys, values = torch.empty(2, heads, n, d)
     for bits in given.unique().tolist():
         place, m = given == bits, int((given == bits).sum())
+        levels = codebook(bits, d) if bits < 16 else None
         for name, x in ((f"k{bits}", keys), (f"v{bits}", values)):
             if bits == 16:
                 x[:, place] = code[name].view(heads, m, d).float()
                 continue
-            unit = codebook(bits, d)[unpack(code[name], bits, heads * m * d)].view(heads, m, d)
+            unit = levels[unpack(code[name], bits, heads * m * d)].view(heads, m, d)
             x[:, place] = unrotate(unit, code[name + "norm"].view(heads, m, 1), spin)
     return keys, values
 
 
+def windows(n, setting):
+    """Return (bits, age) by window, widest first: tokens of a lower age get these bits or more."""
+    far, share = setting
+    wide = int(share * n)
+    return (far, n), (min(2 * far, 8), wide), (min(4 * far, 8), wide // 4), (16, wide // 16)
+
+
 def allot(age, setting):
     """Return the bits of each token, int [n]."""
-    (far, share), n = setting, len(age)
-    given = torch.full_like(age, far)
-    for width, bits in ((1, 2 * far), (4, 4 * far), (16, 16)):
-        given[age < share * n / width] = bits if bits == 16 and width == 16 else min(bits, 8)
-    given[age >= n - SINKS] = 16
-    return given
+    given = torch.zeros_like(age)
+    for bits, width in windows(len(age), setting):
+        given[age < width] = bits
+    return torch.where(age < len(age) - SINKS, given, 16)
 
 
 def layout(shape, setting):
     """Return the bytes of each tensor of the code."""
     heads, n, d = shape
-    bits, counts = allot(torch.arange(n - 1, -1, -1), setting).unique(return_counts=True)
-    sizes = {}
-    for b, m in zip(bits.tolist(), counts.tolist()):
-        sizes[str(b)] = 2 * heads * m * d if b == 16 else -(-heads * m * d // 8) * b
-        if b < 16:
-            sizes[f"{b}norm"] = 2 * heads * m
-    return {name + part: size for name in "kv" for part, size in sizes.items()}
+    rest = max(n - SINKS, 0)
+    ends, counts = [*windows(n, setting), (0, 0)], {16: n - rest}
+    for (bits, width), (_, narrower) in itertools.pairwise(ends):
+        counts[bits] = counts.get(bits, 0) + min(width, rest) - min(narrower, rest)
+    sizes = {str(bits): -(-heads * m * d // 8) * bits for bits, m in counts.items()}
+    sizes |= {f"{bits}norm": 2 * heads * m for bits, m in counts.items() if bits < 16}
+    sizes["16"] = 2 * heads * counts[16] * d
+    return {name + part: size for name in "kv" for part, size in sizes.items() if size}
 
 
 def rate(shape, setting):
@@ -104,17 +111,16 @@ def unrotate(unit, norm, spin):
     return unit @ spin * norm.float()
 
 
-@functools.lru_cache
 def codebook(bits, width):
     """Return the levels for one coordinate of a random unit vector of that width, [2 ** bits], in order."""
-    t = torch.linspace(-1, 1, 20_001, dtype=torch.float64)
-    return lloyd(t, (1 - t.square()).clamp(min=1e-300) ** ((width - 3) / 2), bits).float()
+    t = (torch.arange(8000, dtype=torch.float64) + 0.5) / 4000 - 1
+    return lloyd(t, (1 - t.square()) ** ((width - 3) / 2), bits).float()
 
 
-def lloyd(x, weight, bits, rounds=60):
+def lloyd(x, weight, bits, rounds=15):
     """Return 2 ** bits levels for points x [m], in order, of these weights: one-dimensional k-means.
 
-    It starts where levels lie as the cube root of the density, which is right for many of them.
+    It starts with levels as dense as the cube root of the weights, which is right for many, so that few rounds do.
     """
     start = weight.pow(1 / 3).cumsum(0)
     levels = x[torch.searchsorted(start, (torch.arange(2**bits) + 0.5) / 2**bits * start[-1]).clamp(max=len(x) - 1)]
