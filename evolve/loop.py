@@ -345,7 +345,10 @@ class Loop:
         """After a silence, once for each set of questions that is still open."""
         flights = [flight.question for flight in self._flights.values() if flight.draft is None]
         places = Counter(place_of(question.proposer) for question in flights if question is not None)
-        said = "; ".join(f"Waiting for answers of {place}: {count} requests" for place, count in places.items())
+        said = "; ".join(
+            f"Waiting for answers of {place}: {count} {'request' if count == 1 else 'requests'}"
+            for place, count in places.items()
+        )
         if said and said != self._said:
             log.warning("%s.", said)
         self._said = said
