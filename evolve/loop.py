@@ -377,7 +377,7 @@ class Loop:
         """Why it ended, and which total was reached where that is why."""
         config = self._config
         if self._failure is not None:
-            whose = {ProposerError: "a proposer", BadProblem: "the problem"}
+            whose: dict[type[BaseException], str] = {ProposerError: "a proposer", BadProblem: "the problem"}
             return f"{whose.get(type(self._failure), 'the harness')} failed: {self._failure}", ""
         if self._stopped:
             return "stopped by the user", ""
