@@ -27,7 +27,7 @@ def describe(found: Sequence[Block], points: Sequence[Point], bounds: Sequence[B
     documents = len({block.case.document.hash for block in own})
     layers = sorted({block.layer for block in own})
     lines = [
-        f"{_count(documents, 'document')}, {_count(len(layers), 'layer')} {', '.join(map(str, layers))}. "
+        f"{_count(documents, 'document')}, layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}. "
         "error: mean over (layer, KV head) of the 95th "
         "percentile of relative L2 error; mean: over all units; needle: error on retrieval steps.",
         *(_point_line(point, own) for point in points if not point.family),

@@ -163,7 +163,7 @@ def test_feedback_names_worst_heads_documents_traffic_and_violations(make_docume
     text = examine(TOP, *documents).feedback
     for part in ("layer 3 head", "layer 9 head", "(code)", "Traffic at 32 tokens: index 0 %, reads", "promised 5 %"):
         assert part in text
-    assert text.startswith("2 documents, 2 layers 3, 9.")
+    assert text.startswith("2 documents, layers 3, 9.")
     assert len(text) < 2500
 
 
