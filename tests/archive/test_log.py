@@ -64,7 +64,9 @@ def test_each_hash_can_be_recomputed_from_the_stored_text(full: Path) -> None:
 
 def test_an_untouched_archive_verifies(full: Path) -> None:
     with Archive.open(full) as archive:
+        rows = list(archive.events())
         archive.verify()
+        assert rows and list(archive.events()) == rows
 
 
 @pytest.mark.parametrize(

@@ -428,7 +428,8 @@ assert run.config.evaluations == 1
 heavy = {"torch", "ray", "openai", "anthropic", "triton"} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_bad_settings_reach_the_caller_of_evolve():
