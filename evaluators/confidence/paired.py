@@ -1,0 +1,60 @@
+"""Two candidates on the same fresh documents: is the challenger better, beyond the luck of the documents?
+
+The unit is a document. Its difference is one number, whatever heads, layers and steps go into it; both candidates meet
+the same documents, so what makes a document hard is subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vevolve.evaluators.confidence import betting
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differences by document say.
+
+    Attributes:
+        documents: how many there are.
+        mean: the mean gain of the challenger, positive where it is better.
+        lower: lower confidence limit of the mean gain, valid at every number of documents.
+        upper: the upper one.
+        evidence: e-value against "the challenger gains nothing, or loses".
+    """
+
+    documents: int
+    mean: float
+    lower: float
+    upper: float
+    evidence: float
+
+
+def compare(gains: Sequence[float], largest: float, alpha: float = 0.05) -> Comparison:
+    """Judge the gains of a challenger over an incumbent, one a document.
+
+    Args:
+        gains: what each document gives; larger is better.
+        largest: bounds a gain on either side and must be fixed before the documents are seen. What lies beyond is
+            cut, so the limits are those of the mean of the cut gains.
+        alpha: of the limits, each.
+
+    Raises:
+        ValueError: no gains, or a bound that is not above 0.
+    """
+    if not len(gains) or largest <= 0:
+        raise ValueError(f"expected at least one gain and a bound above 0, got {len(gains)} and {largest}")
+    cut = np.clip(np.asarray(gains, dtype=np.float64), -largest, largest)
+    # A gain of 0 is .5, and "no gain in the mean" is a mean of 1 - x of .5 or more.
+    draws = ((1 - cut / largest) / 2)[:, None]
+    evidence = float(np.exp(np.minimum(betting.log_capital(draws, 0.5)[-1, 0], 700.0)))
+    return Comparison(
+        documents=len(cut),
+        mean=float(cut.mean()),
+        lower=largest * (1 - 2 * float(betting.upper_limit(draws, alpha)[0])),
+        upper=largest * (1 - 2 * float(betting.lower_limit(draws, alpha)[0])),
+        evidence=evidence,
+    )
