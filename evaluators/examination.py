@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from vevolve.errors import BadProblem
 from vevolve.evaluators.alarm import notice
@@ -78,7 +79,7 @@ def _walk(problem: Problem, subject: Subject, stages: Sequence[tuple[Stage, Work
 def _examined(problem: Problem, subject: Subject, workload: Workload) -> Verdict:
     """One stage. Raises `BadProblem` where the problem itself fails, or returns what is no verdict."""
     with blamed(problem.name, problem.folder):
-        verdict: object = problem.examine(subject, workload)
+        verdict = cast(object, problem.examine(subject, workload))  # whatever it says that it returns
         if not isinstance(verdict, Verdict):
             code = type(problem).examine.__code__
             raise BadProblem(

@@ -87,7 +87,8 @@ def _tell(run: Run, archive: Archive) -> None:
         render.say("Go on with a hosted model (ANTHROPIC_API_KEY or OPENAI_API_KEY set):")
         where = shlex.quote(str(run.directory.path))
         total = 2 * max(run.config.evaluations, totals.evaluations)
-        render.say(f"  vevolve resume {where} --model anthropic:NAME --evaluations {total} --usd 5")
+        time = "".join(f" --seconds {one.enough:g}" for one in run.reached if one.limit == "seconds")
+        render.say(f"  vevolve resume {where} --model anthropic:NAME --evaluations {total} --usd 5{time}")
 
 
 def _facts(run: Run, archive: Archive) -> dict[str, Any]:
