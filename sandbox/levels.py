@@ -5,7 +5,7 @@ L3: everything. L2: no control group. L1: a namespace is missing too. L0: less, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vevolve.types import Containment, Level
 
@@ -29,6 +29,16 @@ CURES = {
     GROUP: "run as root, or in a group that is yours: `systemd-run --user --scope vevolve ...`",
 }
 """Layer -> what brings it; for the other namespaces, that of `user`."""
+EXPOSED = {
+    "landlock": "reach files that their view of the file system shows",
+    "seccomp": "make any system call",
+    "session": "reach the terminal that started them",
+    "limits": "take as much memory as there is",
+    "capabilities": "use every right of the user who started them",
+    "no_new_privileges": "gain rights from set-user-id programs",
+    "descriptors": "use files that were open when they started",
+}
+"""Core layer -> what a candidate can do without it."""
 NEED_READABLE = "put Python and its packages where every user may read them, such as /opt"
 
 
@@ -63,8 +73,16 @@ def banner(containment: Containment) -> str:
     name, why = next(iter(gone.items()))
     words = f"Sandbox level {containment.level} of L3: without {', '.join(gone)} ({name}: {why})"
     if containment.level == "L0":
-        words += "; CANDIDATES ARE NOT CONTAINED"
+        words += f"; {_danger(gone)}"
     return f"{words}. `vevolve doctor` says what to do."
+
+
+def _danger(gone: Collection[str]) -> str:
+    """What a candidate can do where a core layer is missing."""
+    if set(CORE) <= set(gone):
+        return "CANDIDATES ARE NOT CONTAINED"
+    exposed = [EXPOSED[name] for name in CORE if name in gone]
+    return f"CANDIDATES ARE CONTAINED IN PART ONLY: they can {' and '.join(dict.fromkeys(exposed))}"
 
 
 def refusal(containment: Containment, minimum: Level) -> str:

@@ -55,7 +55,7 @@ def test_the_canary_notices_a_layer_that_only_claims_to_be_there(monkeypatch: py
     from vevolve.sandbox import filters
 
     allow_everything = bytes.fromhex("06000000" + "0000ff7f")
-    monkeypatch.setattr(filters, "program", lambda: allow_everything)
+    monkeypatch.setattr(filters, "program", lambda purpose: allow_everything)
     with Sandbox(arrays="numpy", allow_degraded=True) as sandbox:
         assert sandbox.containment.level == "L0"
         assert "the canary could" in sandbox.containment.layers["seccomp"]
@@ -80,7 +80,11 @@ def test_one_line_tells_the_level_and_why_below_the_highest() -> None:
         short = {**layers, layer: "absent: because"}
         line = levels.banner(Containment(level=levels.level_of(short), layers=short))
         assert f"level {level}" in line and f"{layer}: because" in line and "\n" not in line
-        assert ("NOT CONTAINED" in line) == (level == "L0")
+        assert ("CONTAINED IN PART ONLY: they can reach files" in line) == (level == "L0")
+        assert "NOT CONTAINED" not in line
+    nothing = levels.banner(Containment(level="L0", layers={}))
+    assert "CANDIDATES ARE NOT CONTAINED" in nothing and "\n" not in nothing
+    assert levels.EXPOSED.keys() == set(levels.CORE)
 
 
 def test_every_absent_layer_that_a_user_can_bring_has_a_cure() -> None:
