@@ -11,6 +11,9 @@ from pydantic import Field, TypeAdapter
 
 from vevolve.types import Containment, Objective, Value, Verdict
 
+CERTIFICATION = ("registered", "unsealed", "examined", "concluded")
+"""The kinds of events of an attempt at a certificate, in their order. They belong to no session of a run."""
+
 
 class Started(Value):
     """A run began. Written once, first."""
@@ -114,5 +117,92 @@ class Ended(Value):
     """The total that was reached, where it was one that ended the run."""
 
 
-Event = Annotated[Started | Resumed | Asked | Proposed | Told | Selected | Ended, Field(discriminator="kind")]
+class Statement(Value):
+    """What an attempt at a certificate tests.
+
+    Attributes:
+        epsilon: the relative error of an attention output that counts as a violation, where above.
+        delta: the mean share of violations that no KV head of any layer examined may exceed.
+        delta_token: the mean share of steps whose greedy token may differ from the dense model's.
+        alpha: the chance of ever issuing a false certificate for this candidate, over all attempts in one log.
+        attempt: which attempt at this candidate it is in this log, counted from 1.
+        level: what this attempt spends of alpha, 6 alpha / (pi^2 attempt^2).
+        method: `betting` or `clopper-pearson`.
+        documents: how many are planned; betting may stop earlier.
+    """
+
+    epsilon: float
+    delta: float
+    delta_token: float
+    alpha: float
+    attempt: int
+    level: float
+    method: str
+    documents: int
+
+
+class Registered(Value):
+    """An attempt at a certificate was declared, before any of its documents existed."""
+
+    kind: Literal["registered"] = "registered"
+    candidate: str
+    purpose: Literal["certify", "audit"] = "certify"
+    problem: str
+    problem_hash: str
+    statement: Statement
+    point: dict[str, Any]
+    """The operating point: its label, and tokens or epsilon and delta as the candidate is given them."""
+    generator: dict[str, Any]
+    """What documents are drawn from, with the model that records them and the heads that are examined."""
+    versions: dict[str, str]
+    containment: Containment
+
+
+class Unsealed(Value):
+    """The documents of an attempt came into being: its secret was drawn."""
+
+    kind: Literal["unsealed"] = "unsealed"
+    candidate: str
+    reason: str
+    nonce: str
+    """128 bits in hex. The documents' key is HMAC-SHA256(nonce, hash of the row that registered the attempt)."""
+
+
+class Examined(Value):
+    """One fresh document of an attempt, with the outcome of every unit on it."""
+
+    kind: Literal["examined"] = "examined"
+    candidate: str
+    document: int
+    """Counted from 0."""
+    key: str
+    """The document's own key in hex, derived from the documents' key and its number."""
+    hash: str
+    """The sha256 of the model's name and the document's tokens."""
+    source: str
+    stratum: str
+    """What kind of document was drawn."""
+    over: dict[str, list[str]]
+    """Layer -> for each KV head, one character a (step, query head): 1 where the error exceeded epsilon."""
+    differs: str
+    """One character a step: 1 where the greedy token differed from the dense model's."""
+
+
+class Concluded(Value):
+    """An attempt at a certificate ended."""
+
+    kind: Literal["concluded"] = "concluded"
+    candidate: str
+    issued: bool
+    documents: int
+    reason: str
+    """What was found, in a sentence."""
+    figures: dict[str, Any] = Field(default_factory=dict)
+    """Rates and limits, which follow from the rows before."""
+
+
+Event = Annotated[
+    Started | Resumed | Asked | Proposed | Told | Selected | Ended | Registered | Unsealed | Examined | Concluded,
+    Field(discriminator="kind"),
+]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from vevolve.archive import log, pareto, schema
+from vevolve.archive.events import CERTIFICATION
 from vevolve.archive.fold import fold
 from vevolve.archive.pareto import Loss
 from vevolve.archive.record import Record
@@ -112,6 +113,8 @@ def seconds(db: sqlite3.Connection) -> float:
     """Seconds of running in all sessions, the pauses between them left out."""
     total, began, last = 0.0, 0.0, 0.0
     for time, kind in db.execute("SELECT time, kind FROM events ORDER BY seq"):
+        if kind in CERTIFICATION:
+            continue
         if kind in ("started", "resumed"):
             total, began = total + last - began, time
         last = time

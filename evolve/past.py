@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Asked, Ended, Proposed, Selected, Told
+from vevolve.archive.events import CERTIFICATION, Asked, Ended, Proposed, Selected, Told
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.flights import Selection
 from vevolve.evolve.history import History
@@ -44,6 +44,8 @@ def recover(
     gained: dict[str, Selection] = {}
     began = last = 0.0
     for entry in archive.events():
+        if entry.event.kind in CERTIFICATION:  # no part of a session, and often long after one
+            continue
         match event := entry.event:
             case Told():
                 known.learn(event, candidate := candidate_of(event))

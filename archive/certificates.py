@@ -1,0 +1,150 @@
+"""Certificates: an attempt's rows of the log, with the program they are about, in one file that anyone can check.
+
+A certificate follows from the log and can be made again. `vevolve.archive.checker` accepts or rejects it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from vevolve.archive import log
+from vevolve.archive.checker import FORMAT
+from vevolve.archive.events import CERTIFICATION, Concluded, Registered, Statement
+from vevolve.archive.log import Entry
+from vevolve.archive.store import Archive
+from vevolve.errors import ArchiveError, BadInput
+from vevolve.types import Candidate
+
+
+def attempts(archive: Archive) -> Counter[str]:
+    """Candidate -> how many attempts at a certificate its log holds, those that were given up included."""
+    found = (entry.event for entry in archive.events(kinds=("registered",)))
+    return Counter(event.candidate for event in found if isinstance(event, Registered))
+
+
+def issued(archive: Archive) -> dict[str, list[tuple[int, Registered]]]:
+    """Candidate -> the row and the registration of every attempt that ended in a certificate, oldest first."""
+    found: dict[str, list[tuple[int, Registered]]] = {}
+    latest: tuple[int, Registered] | None = None
+    for entry in archive.events(kinds=("registered", "concluded")):
+        if isinstance(entry.event, Registered):
+            latest = entry.seq, entry.event
+        elif isinstance(entry.event, Concluded) and entry.event.issued and latest is not None:
+            found.setdefault(entry.event.candidate, []).append(latest)
+    return found
+
+
+def refuted(archive: Archive) -> set[str]:
+    """The candidates whose latest concluded attempt did not support its claim."""
+    last: dict[str, bool] = {}
+    for entry in archive.events(kinds=("concluded",)):
+        if isinstance(entry.event, Concluded):
+            last[entry.event.candidate] = entry.event.issued
+    return {candidate for candidate, kept in last.items() if not kept}
+
+
+def short(statement: Statement) -> str:
+    """A certificate in a table's cell."""
+    return f"eps={statement.epsilon:g} delta={statement.delta:g}"
+
+
+def assemble(archive: Archive, seq: int, candidate: Candidate, version: str) -> dict[str, Any]:
+    """The certificate of the attempt that row `seq` of the log registered.
+
+    Raises:
+        ArchiveError: the row registers no attempt, or the attempt never ended.
+    """
+    rows: list[Entry] = []
+    for entry in archive.events(after=seq - 1):
+        if entry.event.kind not in CERTIFICATION:
+            break
+        rows.append(entry)
+        if isinstance(entry.event, Concluded):
+            break
+    if not rows or not isinstance(rows[0].event, Registered) or not isinstance(rows[-1].event, Concluded):
+        raise ArchiveError(f"Row {seq} of {archive.path} begins no attempt at a certificate that was concluded.")
+    before = next(iter(archive.events(after=seq - 2)))
+    return {
+        "format": FORMAT,
+        "vevolve": version,
+        "claim": claim(rows[0].event),
+        "statement": rows[0].event.statement.model_dump(),
+        "candidate": {
+            "id": candidate.id,
+            "source": candidate.source,
+            "params": None if candidate.params is None else base64.b64encode(candidate.params).decode(),
+        },
+        "figures": rows[-1].event.figures,
+        "log": {
+            "before": {"seq": before.seq, "hash": before.hash},
+            "rows": [
+                {"seq": row.seq, "time": row.time, "event": json.loads(log.canonical(row.event)), "hash": row.hash}
+                for row in rows
+            ],
+            "head": {"seq": rows[-1].seq, "hash": rows[-1].hash},
+        },
+    }
+
+
+def claim(event: Registered) -> str:
+    """What is certified, in words."""
+    one, generator = event.statement, event.generator
+    return (
+        f"On documents drawn from {generator['name']} and read by {generator['model']}, at {event.point['label']}, in "
+        f"each of the {len(generator['layers']) * int(generator['heads'])} KV heads of layers {_spans(generator)}: the "
+        f"mean share of (step, query head) units whose attention output is off by more than {one.epsilon:g} of its norm "
+        f"is at most {one.delta:g}; and the mean share of steps whose greedy token is not the dense model's is at most "
+        f"{one.delta_token:g}. Certified at confidence {1 - one.alpha:g} over all attempts at this candidate in its log; "
+        f"this is attempt {one.attempt}, at level {one.level:.4g}."
+    )
+
+
+def _spans(generator: dict[str, Any]) -> str:
+    layers = list(generator["layers"])
+    if layers == list(range(layers[0], layers[0] + len(layers))):
+        return f"{layers[0]} to {layers[-1]}"
+    return ", ".join(map(str, layers))
+
+
+def write(certificate: dict[str, Any], path: Path) -> None:
+    """Write a certificate; the file appears once it is complete. Raises `BadInput` where the disk refuses."""
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
+            json.dump(certificate, file, indent=1, allow_nan=False)
+        Path(file.name).chmod(0o666 & ~_umask())
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise BadInput(f"Cannot write the certificate {path}: {error.strerror or error}.") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A certificate's file as it stands, unchecked. Raises `BadInput` where it holds no JSON object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the certificate: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise BadInput(
+            f"{path}: expected a certificate, a JSON file that `vevolve certify` writes; {error}. It may be cut short."
+        ) from error
+    if not isinstance(found, dict) or "format" not in found:
+        raise BadInput(f"{path}: expected a certificate, which `vevolve certify` writes; found other JSON.")
+    return {str(key): value for key, value in found.items()}  # pyright: ignore[reportUnknownVariableType]
+
+
+def candidate_of(certificate: dict[str, Any]) -> Candidate:
+    """The program that a certificate is about."""
+    named = certificate["candidate"]
+    return Candidate(named["source"], None if named["params"] is None else base64.b64decode(named["params"]))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
