@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vevolve.evaluators.contract import Function, Problem, Published, Stage, Workload
 from vevolve.evaluators.kv_eviction import feedback, scores, session
@@ -12,6 +13,10 @@ from vevolve.evaluators.kv_eviction.contexts import Context
 from vevolve.evaluators.kv_eviction.evict import prefill_passes
 from vevolve.evaluators.kv_eviction.workload import SHARES, file_cases, shipped_cases, tiny_cases
 from vevolve.types import Objective, Seed, Subject, Verdict
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.inside.context import Context as Prefill
+    from vevolve.evaluators.kv_eviction.inside import EvictionInside
 
 TINY_SHARES = (Fraction(1, 32), Fraction(1, 4))
 
@@ -56,7 +61,7 @@ class KVEviction(Problem):
     default_seed = "snapkv"
     # About 4 % less error over one halving of memory, as for sparse_decode.
     promotion_gain = 0.005
-    shares = ("sparse_decode",)
+    shares = ("inside", "sparse_decode")
     published = (
         Published(name="SnapKV at 16k tokens", values={"memory": 1 / 8.2}, source="Li et al. 2024, arXiv:2404.14469"),
         Published(name="TOVA", values={"memory": 1 / 8}, source="Oren et al. 2024, arXiv:2401.06104"),
@@ -83,6 +88,12 @@ class KVEviction(Problem):
     def workload_from(self, files: Sequence[Path], seed: Seed) -> Workload:
         """A user's own contexts, examined as the search split is. Raises `BadTrace` for a file that is none."""
         return Workload(self.stage("search"), seed, file_cases(files))
+
+    def inside(self, subject: Subject, context: Prefill, label: str, seed: Seed) -> EvictionInside:
+        """Cut every layer's context before the question is read."""
+        from vevolve.evaluators.kv_eviction.inside import EvictionInside
+
+        return EvictionInside(subject, context, label, seed)
 
 
 problem = KVEviction()

@@ -59,8 +59,9 @@ class _Answer:
 def run(subject: Subject, cases: Sequence[Context], shares: Sequence[Fraction], seed: Seed) -> list[Block]:
     """Ask for every eviction of a workload, and attend with what is left.
 
-    One process answers all, in random order. Another one answers one eviction of each context, in an order of its own:
-    scores and kept tokens must agree bit for bit, so that nothing a process remembers decides.
+    One process answers all, in random order. Then one eviction of each context, drawn at random, is asked again in a
+    process that sees nothing else, its layers from the last to the first. Scores and kept tokens must agree bit for
+    bit, so that nothing a process remembers decides.
 
     Raises:
         CandidateFault: what the candidate did wrong, with the place where it showed.
@@ -68,23 +69,24 @@ def run(subject: Subject, cases: Sequence[Context], shares: Sequence[Fraction], 
     _check_roles(subject, cases)
     params = parameters(subject.candidate)
     asked = questions(cases, shares)
+    # The order depends on the program too, so that no lineage of programs can learn what is asked again.
+    draw = np.random.default_rng(seed.derive("order", subject.candidate.id).integer)
+    order = [asked[place] for place in draw.permutation(len(asked))]
     answers: dict[Question, _Answer] = {}
-    for turn in range(2):
-        draw = np.random.default_rng(seed.derive("order", subject.candidate.id, turn).integer)
-        order = [asked[place] for place in draw.permutation(len(asked))]
-        if turn:
-            order = list({question.case: question for question in order}.values())
-        seen: dict[tuple[int, int], Floats] = {}
+    seen: dict[tuple[int, int], Floats] = {}
+    with subject.fresh() as process:
+        for question in order:
+            answers[question] = _ask(process, subject, cases[question.case], question, seed, params, seen)
+    for question in {question.case: question for question in order}.values():
         with subject.fresh() as process:
-            for question in order:
-                answer = _ask(process, subject, cases[question.case], question, seed, params, seen)
-                if answers.setdefault(question, answer).digest != answer.digest:
-                    raise CandidateFault(
-                        "unstable",
-                        "depends on earlier calls: asked again in a fresh process and another order, it gave other "
-                        "scores or kept other tokens. score and allot must be functions of their arguments: keep "
-                        f"nothing between calls, and draw only from rng ({_place(cases, question)})",
-                    )
+            again = _ask(process, subject, cases[question.case], question, seed, params, {}, backwards=True)
+        if again.digest != answers[question].digest:
+            raise CandidateFault(
+                "unstable",
+                "depends on earlier calls: asked again alone in a fresh process, it gave other scores or kept other "
+                "tokens. score and allot must be functions of their arguments: keep nothing between calls, and draw "
+                f"only from rng (context {cases[question.case].document.name}, keep {question.share})",
+            )
     return [
         _block(cases[question.case], layer, question, ids, subject)
         for question in asked
@@ -113,7 +115,7 @@ def _is_reference(subject: Subject) -> bool:
 
 def _ask(
     process: Process, subject: Subject, case: Context, question: Question, seed: Seed,
-    params: Mapping[str, NDArray[Any]], seen: dict[tuple[int, int], Floats],
+    params: Mapping[str, NDArray[Any]], seen: dict[tuple[int, int], Floats], backwards: bool = False,
 ) -> _Answer:  # fmt: skip
     """One eviction. Scores that do not depend on the budget are asked for once: `seen`, by context and layer."""
     document, candidate = case.document, subject.candidate
@@ -122,16 +124,17 @@ def _ask(
     by_budget = asks(candidate, "score", "budget")
     scores: dict[int, Floats] = {}
     try:
-        for layer, evidence in case.evidence.items():
+        for layer in sorted(case.evidence, reverse=backwards):
             known = None if by_budget else seen.get((question.case, layer))
             if known is None:
                 future = document.layers[layer].queries[:, :, -document.steps :] if _is_reference(subject) else None
                 known = evict.score(
-                    process, candidate, evidence, budget, own,
+                    process, candidate, case.evidence[layer], budget, own,
                     layer=layer, depth=case.depth, rope_base=document.rope_base, params=params, future=future,
                 )  # fmt: skip
                 seen[question.case, layer] = known
             scores[layer] = known
+        scores = {layer: scores[layer] for layer in sorted(scores)}
         kept = evict.keep(process, candidate, scores, budget, depth=case.depth, params=params)
     except CandidateFault as fault:
         place = f"context {document.name}, {budget.label}: {budget.tokens} of {document.prompt} tokens"
@@ -140,10 +143,6 @@ def _ask(
     for layer, ids in kept.items():
         digest.update(scores[layer].tobytes() + b"\0".join(rows.tobytes() for rows in ids))
     return _Answer(kept, digest.digest())
-
-
-def _place(cases: Sequence[Context], question: Question) -> str:
-    return f"context {cases[question.case].document.name}, keep {question.share}"
 
 
 def _block(case: Context, layer: int, question: Question, ids: Ids, subject: Subject) -> Block:
