@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-REPEAT = "\n\nRepeat the previous context exactly.\n\n"
-"""Stands between a context and its second copy (KVzip, arXiv:2505.23416)."""
 KEPT = 48
 """Prefills that stay on disk; the oldest go first. About 60 MB each at 1,000 tokens of SmolLM2-135M."""
 
@@ -65,27 +63,16 @@ class Context:
         """Names the context: of the model's name and the tokens."""
         return _named(self.model, self.ids, "context")
 
-    def repeat(self) -> dict[int, Floats]:
-        """By layer, the queries [H, G, n, d] of a second pass that repeats the context, after RoPE. Kept on disk."""
-        between = self.model.encode(REPEAT)
-        ids = (*self.ids, *between, *self.ids)
-
-        def run() -> dict[str, NDArray[np.float16]]:
-            caught = recorder.capture(self.model, ids, list(self.layers))
-            return {
-                f"q.{layer}": np.ascontiguousarray(_grouped(query, key)[:, :, -len(self.ids) :])
-                for layer, (query, key, _) in caught.items()
-            }
-
-        stored = _stored(_named(self.model, self.ids, "repeat"), run)
-        return {layer: stored[f"q.{layer}"].astype(np.float32) for layer in self.layers}
+    def remember(self, what: str, run: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        """Tensors that depend on this context and the name `what` alone: from disk, or computed and kept there."""
+        return _stored(_named(self.model, self.ids, what), run)
 
 
 def prefill(model: Model, ids: Sequence[int]) -> Context:
     """Run a model densely over a context, or read from disk what an earlier run left."""
 
-    def run() -> dict[str, NDArray[np.float16]]:
-        found: dict[str, NDArray[np.float16]] = {}
+    def run() -> dict[str, NDArray[Any]]:
+        found: dict[str, NDArray[Any]] = {}
         for layer, (query, key, value) in recorder.capture(model, ids, list(range(model.depth))).items():
             found[f"q.{layer}"] = _grouped(query, key)
             found[f"k.{layer}"] = np.ascontiguousarray(key.half().cpu().numpy())
@@ -108,7 +95,7 @@ def folder() -> Path:
 
 
 def _named(model: Model, ids: Sequence[int], what: str) -> str:
-    text = json.dumps([model.name, what, REPEAT if what == "repeat" else "", list(ids)])
+    text = json.dumps([model.name, what, list(ids)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -118,7 +105,7 @@ def _grouped(query: torch.Tensor, key: torch.Tensor) -> NDArray[np.float16]:
     return np.ascontiguousarray(rows.reshape(key.shape[0], -1, *rows.shape[1:]))
 
 
-def _stored(name: str, run: Callable[[], dict[str, NDArray[np.float16]]]) -> dict[str, NDArray[np.float16]]:
+def _stored(name: str, run: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """Tensors from disk, or computed and written whole: a file appears under its name only once it is complete.
 
     They must be contiguous: safetensors writes the memory under a view, not what the view shows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vevolve.evaluators.contract import Function, Problem, Published, Stage, Workload
 from vevolve.evaluators.kv_quantization import claim, codec, feedback, scores
@@ -13,6 +14,10 @@ from vevolve.evaluators.kv_quantization.workload import CAPS, Operating, places,
 from vevolve.evaluators.sparse_decode.session import parameters
 from vevolve.evaluators.sparse_decode.workload import Case, family_cases, file_cases, shipped_cases
 from vevolve.types import Objective, Seed, Subject, Verdict
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.inside.context import Context as Prefill
+    from vevolve.evaluators.kv_quantization.inside import QuantizedInside
 
 TINY_CAPS = (2.75, 8.75)
 ARGUMENTS = ("age", "shape", "layer", "budget", "rope_base", "params", "rng")
@@ -54,7 +59,7 @@ class KvQuantization(Problem):
     default_seed = "kivi"
     # About 4 % less error over one doubling of bits, as in `sparse_decode`.
     promotion_gain = 0.005
-    shares = ("sparse_decode",)
+    shares = ("inside", "sparse_decode")
     published = (
         Published(
             name="KIVI, b = 2, groups of 32, without its residual",
@@ -94,6 +99,12 @@ class KvQuantization(Problem):
     def workload_from(self, files: Sequence[Path], seed: Seed) -> Workload:
         """A user's own traces, examined as the search split is. Raises `BadTrace` for a file that is none."""
         return Workload(self.stage("search"), seed, file_cases(files))
+
+    def inside(self, subject: Subject, context: Prefill, label: str, seed: Seed) -> QuantizedInside:
+        """Encode and decode every layer's context before the question is read."""
+        from vevolve.evaluators.kv_quantization.inside import QuantizedInside
+
+        return QuantizedInside(subject, context, label, seed)
 
 
 def _blocks(subject: Subject, cases: Sequence[Case], point: Operating, seed: Seed) -> list[Block]:

@@ -16,7 +16,7 @@ from vevolve.evaluators.sparse_decode.attention import attended
 from vevolve.evaluators.sparse_decode.meter import Index, Meter
 from vevolve.evaluators.sparse_decode.scores import PERCENTILE
 from vevolve.evaluators.sparse_decode.workload import Operating, operating_points
-from vevolve.types import Arrays, CandidateFault, Frame, Process, Seed, Subject
+from vevolve.types import Arrays, CandidateFault, Frame, Process, Resident, Seed, Subject
 
 AGAIN = 8
 """Questions of a context that are asked again, of a fresh process, in random order."""
@@ -42,7 +42,7 @@ class SparseInside:
     def __init__(self, subject: Subject, context: Context, label: str, seed: Seed) -> None:
         self._subject, self._context, self._seed = subject, context, seed
         self._point = operating(operating_points(subject.candidate), label)
-        self._params = session.parameters(subject.candidate)
+        self._params = Resident(session.parameters(subject.candidate))
         self._capped = subject.candidate.constants.get("REFERENCE") is not True
         self._order = np.random.default_rng(seed.derive("order", subject.candidate.id).integer)
         self._asked: list[tuple[int, int, Floats, Meter, bytes]] = []

@@ -79,7 +79,7 @@ def record(
         kind=kind,
         steps=steps,
         layers={layer: _layer(model, caught[layer], layer, queries, wo) for layer in layers},
-        rope_base=_rope_base(model.network),
+        rope_base=rope_base(model.network),
         needle=needle,
         notes=dict(notes or {}),
     )
@@ -173,11 +173,14 @@ def _layer(model: Model, caught: tuple[torch.Tensor, ...], layer: int, queries: 
     heads, tokens, width = key.shape
     group = query.shape[0] // heads
     kept = np.ascontiguousarray(query.reshape(heads, group, tokens, width)[:, :, tokens - queries :])
-    projection = None
-    if wo:
-        weight = _floats(model.network.base_model.layers[layer].self_attn.o_proj.weight)
-        projection = np.ascontiguousarray(weight.T).reshape(heads, group, width, -1)
-    return Layer(kept, key, value, projection)
+    return Layer(kept, key, value, projection(model, layer, heads) if wo else None)
+
+
+def projection(model: Model, layer: int, heads: int) -> Floats:
+    """The output projection of a layer, [H, G, d, D]: what each query head's output is multiplied by."""
+    weight = _floats(model.network.base_model.layers[layer].self_attn.o_proj.weight)
+    width = weight.shape[1] // text_config(model.network).num_attention_heads
+    return np.ascontiguousarray(weight.T).reshape(heads, -1, width, len(weight))
 
 
 def _floats(tensor: torch.Tensor) -> Floats:
@@ -203,7 +206,7 @@ def _check(model: Model, source: str, count: int, layers: Sequence[int], steps: 
         raise BadInput(f"{source}: {model.name} reads at most {model.longest} tokens; found {count}. Set a limit.")
 
 
-def _rope_base(network: Any) -> float | None:
+def rope_base(network: Any) -> float | None:
     """The base of the rotary embedding; the first one where layer types differ."""
     config = text_config(network)
     parameters = getattr(config, "rope_parameters", None) or {}

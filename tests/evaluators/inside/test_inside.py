@@ -13,6 +13,8 @@ from vevolve.evaluators.inside import context as prefills
 from vevolve.evaluators.inside.context import Context, Held, prefill
 from vevolve.evaluators.inside.continuation import Dense, continued
 from vevolve.evaluators.inside.stage import Outcome, compressed, judge, summary
+from vevolve.evaluators.kv_eviction.problem import problem as kv_eviction
+from vevolve.evaluators.kv_quantization.problem import problem as kv_quantization
 from vevolve.evaluators.sparse_decode import recorder
 from vevolve.evaluators.sparse_decode.models import Model
 from vevolve.evaluators.sparse_decode.problem import problem
@@ -131,17 +133,6 @@ def test_prefills_on_disk_are_bounded(llama, tmp_path, monkeypatch):
     for seed in range(5):
         prefill(llama, tokens(20, seed))
     assert len(list(tmp_path.glob("prefills/*"))) == 3
-
-
-def test_repeated_queries_are_those_of_a_second_pass(llama):
-    context = prefill(llama, tokens(30))
-    found = context.repeat()
-    assert found.keys() == context.layers.keys()
-    assert found[0].shape == context.layers[0].queries.shape
-    # The first layer's queries depend on token and position alone: rotated on, they keep their length.
-    lengths = [np.linalg.norm(queries, axis=-1) for queries in (found[0], context.layers[0].queries)]
-    assert np.allclose(*lengths, rtol=2e-2)
-    assert not np.allclose(found[0], context.layers[0].queries, rtol=1e-1)
 
 
 def test_a_candidate_that_reads_everything_changes_nothing(llama):
@@ -298,3 +289,72 @@ def test_in_the_real_model_an_oracle_answers_what_a_window_does_not():
     assert oracle["accuracy"] == 1
     assert window["accuracy"] < 0.5
     assert oracle["kl"] < window["kl"]
+
+
+# ----------------------------------------------------------------------------------------------- the other problems
+
+
+def eviction(name):
+    return PlainSubject(Candidate(kv_eviction.seed(name).read_text()), arrays="torch")
+
+
+def test_a_context_cut_by_half_is_half_in_memory(llama):
+    context, rest = prefill(llama, tokens(64)), tokens(10, seed=5)
+    dense = continued(context, rest, Dense(context))
+    found, figures = compressed(kv_eviction, eviction("knorm"), context, rest, "keep 1/2", SEED)
+    assert figures["memory"] == 0.5
+    assert figures["error"] > 0.01
+    assert np.abs(found - dense).max() > 0.01
+
+
+KEEPS_THE_LAST = """
+import torch
+
+def score(keys):
+    return torch.arange(keys.shape[1]).expand(keys.shape[0], -1).float()
+
+"""
+
+
+@pytest.mark.parametrize("reanchor", [False, True])
+def test_what_was_evicted_might_never_have_been_there(reanchor):
+    """In a model of one layer, keeping the last half with positions renumbered is reading that half alone."""
+    torch.manual_seed(0)
+    network = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**SIZES, "num_hidden_layers": 1}, head_dim=16))
+    model, ids, rest = Model("one layer", network.eval(), Letters()), tokens(64), tokens(8, seed=3)
+    program = KEEPS_THE_LAST + f"REANCHOR = {reanchor}\n"
+    half, all_of_it = prefill(model, ids[32:]), prefill(model, ids)
+    alone = continued(half, rest, Dense(half))
+    found, _ = compressed(kv_eviction, subject(program), all_of_it, rest, "keep 1/2", SEED)
+    # Rotary attention sees distances alone, so the last half is the same with and without renumbering.
+    assert np.abs(found - alone).max() < 2e-3
+
+
+@pytest.mark.parametrize("name", ["kvzip", "criticalkv"])
+def test_a_second_pass_and_projections_are_made_for_those_who_ask(name, llama, tmp_path):
+    context = prefill(llama, tokens(64))
+    compressed(kv_eviction, eviction(name), context, tokens(5), "keep 1/4", SEED)
+    assert len(list(tmp_path.glob("prefills/*"))) == (2 if name == "kvzip" else 1)
+
+
+def test_a_reference_that_sees_the_future_has_no_model_stage(llama):
+    with pytest.raises(BadInput, match="no model stage"):
+        kv_eviction.inside(eviction("oracle_future"), prefill(llama, tokens(64)), "keep 1/4", SEED)
+
+
+@pytest.mark.parametrize("other", [kv_eviction, kv_quantization], ids=lambda one: one.name)
+def test_an_unknown_operating_point_of_another_problem_is_named(other, llama):
+    with pytest.raises(UnknownName, match="No operating point named 'nothing'"):
+        other.inside(subject(KEEPS_THE_LAST), prefill(llama, tokens(64)), "nothing", SEED)
+
+
+def test_more_bits_are_nearer_to_the_dense_model(llama):
+    context, rest = prefill(llama, tokens(300)), tokens(10, seed=5)
+    dense = continued(context, rest, Dense(context))
+    program = PlainSubject(Candidate(kv_quantization.seed("int4").read_text()), arrays="torch")
+    gaps = []
+    for label in ("3.75 bits", "8.75 bits"):
+        found, figures = compressed(kv_quantization, program, context, rest, label, SEED)
+        assert 0 < figures["bits"] <= float(label.split()[0])
+        gaps.append(np.abs(found - dense).mean())
+    assert gaps[1] < gaps[0] / 4
