@@ -64,7 +64,7 @@ def seed_path(name: str) -> Path:
     problem, _, method = name.partition("/")
     path = seed_folder(problem) / f"{method}.py"
     if not method or not path.is_file() or method == "__init__":
-        folders = [folder.name for folder in (PACKAGE / "seeds").iterdir() if folder.is_dir()]
+        folders = [problem] if seed_names(problem) else sorted({one.name for one in (PACKAGE / "seeds").iterdir()})
         raise UnknownName("seed", name, [f"{p}/{m}" for p in folders for m in seed_names(p)])
     return path
 
