@@ -25,7 +25,7 @@ def observe(keys, queries, window):
 
 def pool(attention, size):
     """Return the maximum over `size` neighbours, of the shape of `attention` [H, G, n]."""
-    return torch.nn.functional.max_pool1d(attention, size, stride=1, padding=size // 2)
+    return torch.nn.functional.max_pool1d(attention, size, stride=1, padding=size // 2)[..., : attention.shape[-1]]
 
 
 def score(keys, queries, budget):
