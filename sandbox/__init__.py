@@ -5,7 +5,7 @@ with Sandbox(arrays="torch") as sandbox:
 """
 
 from vevolve.sandbox.levels import banner, cure, missing
-from vevolve.sandbox.subject import Sandbox, SandboxedSubject, probe
+from vevolve.sandbox.subject import Sandbox, SandboxedSubject, probe, probe_gpu
 from vevolve.sandbox.warm import Limits
 
-__all__ = ["Limits", "Sandbox", "SandboxedSubject", "banner", "cure", "missing", "probe"]
+__all__ = ["Limits", "Sandbox", "SandboxedSubject", "banner", "cure", "missing", "probe", "probe_gpu"]

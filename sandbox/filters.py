@@ -5,8 +5,11 @@ Landlock grants can be read. There are no processes, no programs, no sockets, no
 none of the calls through which two processes that read the same file could tell each other something (locks, leases,
 watches, residency in the page cache).
 
-The program is shipped as the kernel's instructions, in `seccomp.json`, so that nothing but the kernel is needed to
-load it. `generate` makes it from the lists below; a test compares what is shipped with what it makes.
+There are three: for a candidate on the CPU, which is the base; on a GPU, with the ioctls of its driver; and for the
+compiler of kernels, with processes.
+
+The program is shipped as the kernel's instructions, in `seccomp.json` and its siblings, so that nothing but the kernel
+is needed to load it. `generate` makes it from the lists below; a test compares what is shipped with what it makes.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import platform
 import struct
 import tempfile
 from pathlib import Path
+from typing import Literal, get_args
 
 ALLOWED = tuple(
     """
@@ -54,14 +58,23 @@ OF_ITSELF = ("prlimit64", "sched_getaffinity")
 """Calls about a process that may only ask about their own: another number tells whether that process exists."""
 BAD_ARCHITECTURE = 2
 
+DRIVER_FAMILY, DRIVER_MASK = 0x4600, 0xFF00
+"""The ioctls of /dev/nvidiactl and /dev/nvidia<number> are of the type 'F'."""
+UNIFIED_MEMORY = (0x17, 0x18, 0x1A, 0x1B, 0x1C, 0x21, 0x22, 0x49)
+"""Those of /dev/nvidia-uvm that PyTorch makes after CUDA is initialised, seen with driver 580: ranges are created,
+mapped, freed; channels come and go. The ones that open a device are over by then."""
+PROCESSES = ("fork", "vfork", "execve", "wait4", "waitid", "arch_prctl")
+"""What running an assembler takes, and starting up in it. Landlock says which program may be executed."""
+NEW_NAMESPACES = 0x7E020080
 
+Purpose = Literal["cpu", "gpu", "build"]
 SHIPPED = Path(__file__).with_name("seccomp.json")
 ARCHITECTURES = {"x86_64": "X86_64", "aarch64": "AARCH64"}
 """As the machine calls itself, and as libseccomp does."""
 
 
 @functools.cache
-def program() -> bytes:
+def program(purpose: Purpose = "cpu") -> bytes:
     """The shipped program for this machine.
 
     Raises:
@@ -70,10 +83,15 @@ def program() -> bytes:
     machine = platform.machine()
     if machine not in ARCHITECTURES or struct.calcsize("P") != 8:
         raise OSError(errno.ENOSYS, f"no filter ships for {machine}, only for 64-bit {', '.join(ARCHITECTURES)}")
-    return bytes.fromhex(json.loads(SHIPPED.read_text())[machine])
+    return bytes.fromhex(json.loads(shipped(purpose).read_text())[machine])
 
 
-def generate(machine: str) -> bytes:
+def shipped(purpose: Purpose) -> Path:
+    """The file that holds a purpose's programs, by architecture."""
+    return SHIPPED if purpose == "cpu" else SHIPPED.with_stem(f"seccomp_{purpose}")
+
+
+def generate(machine: str, purpose: Purpose = "cpu") -> bytes:
     """The program for an architecture, made anew. Needs pyseccomp and libseccomp, which only developers have.
 
     Raises:
@@ -94,7 +112,18 @@ def generate(machine: str) -> bytes:
     for name in ENOSYS:
         rules.add_rule(seccomp.ERRNO(errno.ENOSYS), name)
     equal, thread = seccomp.EQ, seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, CLONE_THREAD)
-    rules.add_rule(seccomp.ALLOW, "clone", thread)
+    if purpose == "build":
+        rules.add_rule(seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, NEW_NAMESPACES, 0))
+        for name in PROCESSES:
+            if seccomp.resolve_syscall(target, name) >= 0:
+                rules.add_rule(seccomp.ALLOW, name)
+    else:
+        rules.add_rule(seccomp.ALLOW, "clone", thread)
+    if purpose == "gpu":
+        family = seccomp.Arg(1, seccomp.MASKED_EQ, DRIVER_MASK, DRIVER_FAMILY)
+        rules.add_rule(seccomp.ALLOW, "ioctl", family)
+        for number in UNIFIED_MEMORY:
+            rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, equal, number))
     rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, FUTEX_PRIVATE, FUTEX_PRIVATE))
     for wait in FUTEX_WAITS:
         rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, ~FUTEX_REALTIME & 0xFFFFFFFF, wait))
@@ -114,4 +143,6 @@ def generate(machine: str) -> bytes:
 
 def ship() -> None:
     """Write the shipped file anew, after a change of the lists above."""
-    SHIPPED.write_text(json.dumps({machine: generate(machine).hex() for machine in ARCHITECTURES}, indent=1) + "\n")
+    for purpose in get_args(Purpose):
+        made = {machine: generate(machine, purpose).hex() for machine in ARCHITECTURES}
+        shipped(purpose).write_text(json.dumps(made, indent=1) + "\n")

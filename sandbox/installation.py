@@ -50,11 +50,16 @@ class Installation:
 
 
 @functools.cache
-def installation() -> Installation:
-    """That of the running interpreter."""
+def installation(libraries: tuple[str, ...] = LIBRARIES, also: tuple[str, ...] = ()) -> Installation:
+    """That of the running interpreter.
+
+    Args:
+        libraries: distributions that may be imported, with what they require.
+        also: folders of shared libraries elsewhere, such as a driver's.
+    """
     standard = Path(os.__file__).parent
     packages: dict[Path, set[str]] = {}
-    for distribution in _closure(LIBRARIES):
+    for distribution in _closure(libraries):
         # Its first column; `distribution.files` would make a path of each of torch's 15,000 lines.
         entries = {
             re.split("[/,]", line, maxsplit=1)[0] for line in (distribution.read_text("RECORD") or "").split("\n")
@@ -63,17 +68,19 @@ def installation() -> Installation:
     readable = [entry for entry in standard.iterdir() if entry.name not in LEFT_OUT]
     readable += [folder / name for folder, names in packages.items() for name in names]
     readable += [entry for entry in standard.parent.iterdir() if ".so" in entry.name]
-    system = [Path(path) for path in SYSTEM if Path(path).is_dir()]
+    readable += [Path(path) for path in also]
+    system = [Path(path) for path in (*SYSTEM, *also) if Path(path).is_dir()]
     multiarch = sysconfig.get_config_var("MULTIARCH") or ""
     for folder in {path.resolve() for path in system}:
         readable += [entry for entry in folder.iterdir() if ".so" in entry.name or entry.name == multiarch]
     readable = sorted({path for path in readable if path.exists()})
+    # Some entries of a system's libraries and Python are links to elsewhere, such as /etc, some by way of a link that
+    # the private root does not hold: rules are for what is at the end.
+    linked = {path.resolve() for path in readable if path.is_symlink()}
 
     visible = [standard, *packages, standard.parent if _has_libraries(standard.parent) else standard, *system]
     files = [path for path in (*DEVICES, "/etc/ld.so.cache") if Path(path).exists()]
     links = {(str(path), str(path.resolve())) for path in visible if path.resolve() != path}
-    # Some entries of a system's Python are links to elsewhere, such as /etc.
-    linked = {path.resolve() for path in readable if path.is_symlink()}
     shown = _modules(name for names in packages.values() for name in names)
     folders = _outermost({path.resolve() for path in visible} | {path for path in linked if path.is_dir()})
     stray = (path for path in linked if not any(path.is_relative_to(folder) for folder in folders))
@@ -82,13 +89,21 @@ def installation() -> Installation:
         folders=tuple(map(str, folders)),
         links=tuple(sorted(link for link in links if not any(Path(link[0]).is_relative_to(path) for path in folders))),
         files=tuple(files),
-        readable=(*map(str, readable), *(path for path in files if path != "/dev/null")),
+        readable=tuple(
+            sorted({str(path.resolve()) for path in readable} | {path for path in files if path != "/dev/null"})
+        ),
         listable=tuple(map(str, [standard, *packages])),
         import_from=tuple(map(str, packages)),
         hidden=tuple(_modules(entry.name for folder in packages for entry in folder.iterdir()) - shown),
         world_readable=all(_open_to_all(path) for path in [*readable, standard, *packages]),
         reachable=all(_open_to_all(parent) for path in [standard, *packages] for parent in path.resolve().parents),
     )
+
+
+def drivers() -> tuple[str, ...]:
+    """The distributions of CUDA's libraries: which of them torch loads is behind extras and markers."""
+    names = (found.metadata["Name"] or "" for found in importlib.metadata.distributions())
+    return tuple(sorted({name for name in names if name.lower().startswith("nvidia")}))
 
 
 def _closure(names: tuple[str, ...]) -> list[importlib.metadata.Distribution]:

@@ -21,7 +21,7 @@ ASK_VERSION = 1
 PATH_BENEATH = 1
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
-MAKE_DIR, MAKE_REG, TRUNCATE = 1 << 7, 1 << 8, 1 << 14
+MAKE_DIR, MAKE_REG, REFER, TRUNCATE, CONTROL = 1 << 7, 1 << 8, 1 << 13, 1 << 14, 1 << 15
 
 HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 """By ABI: every file access right that it knows."""
@@ -38,14 +38,25 @@ def abi() -> int:
     return _call(CREATE, None, ctypes.c_size_t(0), ASK_VERSION)
 
 
-def ruleset(readable: Sequence[str], listable: Sequence[str], writable: Sequence[str], scratch: str | None) -> int:
+def ruleset(
+    readable: Sequence[str],
+    listable: Sequence[str],
+    writable: Sequence[str],
+    scratch: str | None,
+    own: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    executable: Sequence[str] = (),
+) -> int:
     """A rule set's descriptor, to be enforced later by `enforce`.
 
     Args:
         readable: files, and folders with everything below them, that may be read.
         listable: folders whose names, and all names below, may be listed.
         writable: files, such as /dev/null, that may be read and written.
+        own: folders whose files may be read and written, such as /proc/self, where CUDA names its threads.
         scratch: a folder in which files and folders may be made, written and removed.
+        devices: files that may be read, written and controlled by ioctl(2).
+        executable: programs that may be read and executed.
 
     Raises:
         OSError: the kernel has no Landlock, or a path cannot be added; the path is in the error.
@@ -62,8 +73,16 @@ def ruleset(readable: Sequence[str], listable: Sequence[str], writable: Sequence
             _allow(rules, path, READ_DIR)
         for path in writable:
             _allow(rules, path, READ_FILE | WRITE_FILE)
+        for path in own:
+            _allow(rules, path, (READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE) & handled)
+        for path in devices:
+            _allow(rules, path, (READ_FILE | WRITE_FILE | CONTROL) & handled)
+        for path in executable:
+            _allow(rules, path, READ_FILE | EXECUTE)
         if scratch is not None:
             rights = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | TRUNCATE
+            # A compiler moves what it has made from one folder to another.
+            rights |= REFER if executable else 0
             _allow(rules, scratch, rights & handled)
     except OSError:
         os.close(rules)

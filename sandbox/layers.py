@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 import resource
@@ -34,9 +35,10 @@ NEW_PIDS, NEW_NETWORK = 0x20000000, 0x40000000
 MS_READ_ONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 DETACH = 2
 MOUNT_SETATTR, AT_RECURSIVE = 442, 0x8000
-PR_DEATH_SIGNAL, PR_DUMPABLE, PR_SECCOMP, PR_DROP_BOUNDING, PR_NO_NEW_PRIVILEGES, PR_AMBIENT = 1, 4, 22, 24, 38, 47
+PR_DEATH_SIGNAL, PR_DUMPABLE, PR_DROP_BOUNDING, PR_NO_NEW_PRIVILEGES, PR_AMBIENT = 1, 4, 24, 38, 47
 CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, LAST_CAPABILITY = 6, 7, 21, 63
 CAPABILITY_VERSION = 0x20080522
+SECCOMP, ALL_THREADS = {"x86_64": 317, "aarch64": 277}.get(platform.machine(), 317), 1
 
 SCRATCH = "/.candidate"
 """In the new root. Landlock lets a child write below it; each child mounts its own memory at `own`."""
@@ -232,20 +234,28 @@ def mount_scratch(size: int, user: int) -> None:
     os.chdir(OWN)
 
 
-def limit(memory: int, cpu_s: int, threads: int, file_bytes: int) -> None:
+def mount_processes() -> None:
+    """A view of /proc that shows this process namespace alone. In its own view of the mounts."""
+    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def limit(
+    memory: int, cpu_s: int, threads: int, file_bytes: int, descriptors: int = 64, reserves: bool = False
+) -> None:
     """Bounds of the kernel.
 
     Args:
-        memory: the whole address space, in bytes.
+        memory: the whole address space, in bytes; where the process `reserves` far more than it uses, as CUDA does,
+            what it may write to privately.
         cpu_s: of all threads together.
         threads: that the identity may have, wherever they run.
         file_bytes: of one file.
     """
     bounds = {
-        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_DATA if reserves else resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_FSIZE: file_bytes,
-        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NOFILE: descriptors,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
@@ -294,14 +304,17 @@ def keep_only(channel: int, log: int) -> int:
 
 
 def filter_system_calls(program: bytes) -> None:
-    """Enforce a seccomp program, given as the kernel's instructions."""
+    """Enforce a seccomp program, given as the kernel's instructions, on all threads that this process has."""
     instructions = ctypes.create_string_buffer(program, len(program))
 
     class Program(ctypes.Structure):
         _fields_ = [("count", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
 
     loaded = Program(len(program) // 8, ctypes.addressof(instructions))
-    _check(_libc.prctl(PR_SECCOMP, 2, ctypes.byref(loaded), 0, 0), "seccomp")
+    result = _libc.syscall(SECCOMP, 1, ALL_THREADS, ctypes.byref(loaded))
+    if result > 0:
+        raise OSError(errno.EBUSY, f"thread {result} does not take the filter of system calls")
+    _check(result, "seccomp")
 
 
 def enforce_landlock(rules: int) -> None:

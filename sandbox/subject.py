@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from vevolve.errors import SandboxUnavailable, VEvolveError
-from vevolve.sandbox import canary, levels
+from vevolve.sandbox import canary, levels, profiles
 from vevolve.sandbox.process import SandboxedProcess
+from vevolve.sandbox.profiles import CPU, Profile
 from vevolve.sandbox.warm import End, Limits, Warm
 from vevolve.types import Candidate, Containment, Level, Returns, Service
 
@@ -25,6 +26,7 @@ class Sandbox:
         minimum: the level below which nothing is run.
         allow_degraded: run below the minimum all the same. The level is reported as it is.
         withhold: layers to leave out, by name. For tests of the canary.
+        profile: what its processes are for. On a GPU, tensors that are passed lie there.
 
     Raises:
         SandboxUnavailable: this machine does not isolate to the minimum.
@@ -37,13 +39,18 @@ class Sandbox:
         minimum: Level = "L1",
         allow_degraded: bool = False,
         withhold: Collection[str] = (),
+        profile: Profile = CPU,
     ) -> None:
         self.limits = limits or Limits()
+        self.profile = profile
+        if profile.name == "build":
+            # Processes that it starts end with their namespace, and it needs a folder to write to.
+            minimum, allow_degraded = max(minimum, "L2"), False
         self._arrays: Literal["torch", "numpy"] = arrays
         self._withhold = frozenset(withhold)
         self._open: weakref.WeakSet[SandboxedProcess] = weakref.WeakSet()
         self._expected: Mapping[str, str] | None = None
-        self._warm = Warm(arrays, self.limits, self._withhold)
+        self._warm = Warm(arrays, self.limits, self._withhold, profile)
         try:
             self.containment: Containment = canary.sing(self)
             if self.containment.level < minimum and not allow_degraded:
@@ -70,7 +77,7 @@ class Sandbox:
                 if attempt == 2:
                     raise VEvolveError(f"The sandbox's warm process ended twice: {error}.") from error
                 self._warm.close()
-                self._warm = Warm(self._arrays, self.limits, self._withhold)
+                self._warm = Warm(self._arrays, self.limits, self._withhold, self.profile)
             else:
                 self._expected = process.layers
                 self._open.add(process)
@@ -140,4 +147,14 @@ class SandboxedSubject:
 def probe() -> Containment:
     """Which layers this machine gives, proven by a canary."""
     with Sandbox(arrays="numpy", allow_degraded=True) as sandbox:
+        return sandbox.containment
+
+
+def probe_gpu(number: int = 0) -> Containment:
+    """Which layers hold for a candidate on a GPU, proven by a canary in which CUDA is initialised.
+
+    Raises:
+        SandboxUnavailable: no GPU can be used; the message says why.
+    """
+    with Sandbox(allow_degraded=True, profile=profiles.gpu(number)) as sandbox:
         return sandbox.containment

@@ -19,7 +19,8 @@ from typing import Literal
 from vevolve.errors import SandboxUnavailable, VEvolveError
 from vevolve.sandbox import filters, zygote
 from vevolve.sandbox.cgroups import Slot, Slots
-from vevolve.sandbox.installation import installation
+from vevolve.sandbox.installation import LIBRARIES, Installation, drivers, installation
+from vevolve.sandbox.profiles import CPU, Profile
 from vevolve.types import Value
 
 START_S = 120.0
@@ -76,9 +77,11 @@ class Warm:
         VEvolveError: it did not start.
     """
 
-    def __init__(self, arrays: Literal["torch", "numpy"], limits: Limits, withhold: Collection[str]) -> None:
+    def __init__(
+        self, arrays: Literal["torch", "numpy"], limits: Limits, withhold: Collection[str], profile: Profile = CPU
+    ) -> None:
         self._lock = threading.Lock()
-        self._slots, refusal = _open_slots(limits, withhold)
+        self._slots, refusal = _open_slots(limits, withhold, profile)
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, zygote.PACKET)
         self._port = ours
@@ -91,13 +94,13 @@ class Warm:
                 stdout=said,
                 stderr=said,
                 pass_fds=[its.fileno()],
-                env=_environment(),
+                env=_environment() | dict(profile.environment),
                 cwd="/",
                 start_new_session=True,
             )
             its.close()
             self._end = weakref.finalize(self, _end, self.process, ours, self._slots)
-            hello = self._prepare(_plan(arrays, limits, withhold, refusal))
+            hello = self._prepare(_plan(arrays, limits, withhold, refusal, profile))
             said.seek(0)
             words = said.read().decode("utf-8", "replace").strip().splitlines()
         if hello is None:
@@ -166,28 +169,30 @@ class Warm:
         self._end()
 
 
-def _open_slots(limits: Limits, withhold: Collection[str]) -> tuple[Slots | None, str]:
+def _open_slots(limits: Limits, withhold: Collection[str], profile: Profile) -> tuple[Slots | None, str]:
     """Control groups, or why there are none."""
     if "cgroup" in withhold:
         return None, "withheld"
     try:
-        return Slots(limits.memory_bytes + limits.scratch_bytes, limits.threads + zygote.SHARED), ""
+        memory = limits.memory_bytes + limits.scratch_bytes + profile.extra_bytes
+        return Slots(memory, limits.threads + zygote.SHARED), ""
     except OSError as error:
         return None, error.strerror or str(error)
 
 
-def _plan(arrays: str, limits: Limits, withhold: Collection[str], no_cgroup: str) -> str:
+def _plan(arrays: str, limits: Limits, withhold: Collection[str], no_cgroup: str, profile: Profile) -> str:
     program, absent = b"", {}
     if no_cgroup:
         absent["cgroup"] = f"absent: {no_cgroup}"
     if "seccomp" not in withhold:
         try:
-            program = filters.program()
+            program = filters.program(profile.name)
         except OSError as error:
             absent["seccomp"] = f"absent: {error.strerror}"
     return json.dumps(
         {
-            **asdict(installation()),
+            **asdict(_installation(profile)),
+            **profile.plan(),
             "arrays": arrays,
             "absent": absent,
             "withhold": sorted(withhold),
@@ -199,6 +204,13 @@ def _plan(arrays: str, limits: Limits, withhold: Collection[str], no_cgroup: str
             "cpu_s": int(limits.total_s * (1 + limits.threads)) + 10,
         }
     )
+
+
+def _installation(profile: Profile) -> Installation:
+    if profile.name == "cpu":
+        return installation()
+    more = drivers() if profile.name == "gpu" else ("triton",)
+    return installation((*LIBRARIES, *more), profile.folders)
 
 
 def _environment() -> dict[str, str]:

@@ -83,6 +83,7 @@ class Zygote:
         self.rules = -1
         self.user: int | None = None
         self.memory = self.tasks = 0
+        self.device: bool = plan["profile"] == "gpu"
         self.child: ModuleType
 
     # -------------------------------------------------------------------------------------------------- before
@@ -99,17 +100,22 @@ class Zygote:
         self.child = _load("child")
         if plan["arrays"] == "torch":
             _warm_torch()
+        for name in plan["imports"]:
+            importlib.import_module(name)
         gc.collect()
         gc.freeze()
         layers.fold_memory()
         layers.be_first_to_go()
-        self.memory = _address_space() + plan["memory_bytes"]
+        self.memory = _address_space(data=self.device) + plan["memory_bytes"] + plan["extra_bytes"]
         self.tasks = layers.tasks_of(os.geteuid()) + OTHERS
         switches = not inside and layers.may_switch_users(FIRST_USER, USERS)
         if inside or privileged:
             layers.attempt(noted, "network", lambda: layers.unshare(layers.NEW_NETWORK), self.withheld)
             layers.attempt(noted, "hostname", layers.hide_hostname, self.withheld)
-            enter = lambda: layers.enter_root(plan["folders"], plan["files"], plan["links"])  # noqa: E731
+            # Its own view of /proc goes on top, which an ordinary user may mount only where it sees the machine's.
+            folders = [*plan["folders"], "/proc"] if self.device else plan["folders"]
+            files = [*plan["files"], *plan["devices"]]
+            enter = lambda: layers.enter_root(folders, files, plan["links"])  # noqa: E731
             layers.attempt(noted, "mounts", enter, self.withheld)
             layers.attempt(noted, "processes", layers.try_pids, self.withheld)
             layers.attempt(noted, "ipc", lambda: layers.unshare(layers.NEW_IPC), self.withheld)
@@ -122,7 +128,7 @@ class Zygote:
             self._choose_user()
         noted.setdefault("user", "absent: this root may not change its identity")
         if "landlock" not in self.withheld:
-            self._write_rules()
+            self._find_landlock()
         layers.attempt(noted, "no_new_privileges", layers.forbid_new_privileges, self.withheld)
         layers.drop_bounding_set()
 
@@ -133,16 +139,23 @@ class Zygote:
         else:
             self.layers["user"] = "absent: other users may not read the Python installation"
 
-    def _write_rules(self) -> None:
+    def _find_landlock(self) -> None:
         try:
             version = landlock.abi()
         except OSError as error:
             self.layers["landlock"] = f"absent: {error.strerror}"
             return
+        self.rules = self._write_rules([])
+        self.layers["landlock_abi"] = str(version)
+
+    def _write_rules(self, own: Sequence[str]) -> int:
+        """A rule set, in which `own` are folders that a child may read and write."""
+        plan = self.plan
         scratch = layers.SCRATCH if self.layers["mounts"] == "active" else None
         writable = [path for path in ("/dev/null",) if os.path.exists(path)]  # noqa: PTH110
-        self.rules = landlock.ruleset(self.plan["readable"], self.plan["listable"], writable, scratch)
-        self.layers["landlock_abi"] = str(version)
+        return landlock.ruleset(
+            plan["readable"], plan["listable"], writable, scratch, own, plan["devices"], plan["executables"]
+        )
 
     # -------------------------------------------------------------------------------------------------- serving
 
@@ -188,7 +201,7 @@ class Zygote:
             # Those of the zygote believe that they write to a file, and keep what they hold back.
             sys.stdout = os.fdopen(1, "w", 1, "utf-8", "replace", closefd=False)
             sys.stderr = os.fdopen(2, "w", 1, "utf-8", "replace", closefd=False)
-            runtime = self.child.Runtime(3, self.plan["arrays"], layers.be_undumpable)
+            runtime = self.child.Runtime(3, self.plan["arrays"], layers.be_undumpable, self.device)
             runtime.send(self.child.wire.READY, [json.dumps(noted).encode()])
             runtime.run()
         except BaseException as error:
@@ -208,9 +221,15 @@ class Zygote:
             layers.unshare(layers.NEW_IPC)
         if noted["mounts"] == "active":
             layers.mount_scratch(plan["scratch_bytes"], user)
+            if self.device:
+                layers.attempt(held, "own_proc", layers.mount_processes, withheld)
+        if self.device and self.rules >= 0:
+            # CUDA fails without /proc/self, which is another file for each process.
+            self.rules = self._write_rules([f"/proc/{os.readlink('/proc/self')}"])  # noqa: PTH115
         # Threads are counted for each identity, and only one that is its own may be held to a small number.
         threads = plan["threads"] + (SHARED if noted["user"] == "active" else self.tasks)
-        bound = lambda: layers.limit(self.memory, plan["cpu_s"], threads, plan["scratch_bytes"])  # noqa: E731
+        bounds = self.memory, plan["cpu_s"], threads, plan["scratch_bytes"], plan["descriptors"], self.device
+        bound = lambda: layers.limit(*bounds)  # noqa: E731
         layers.attempt(held, "limits", bound, withheld)
         layers.attempt(held, "session", lambda: os.setsid(), withheld)
         if self.user is not None:
@@ -223,6 +242,10 @@ class Zygote:
             held["landlock"] = "absent: withheld"
         layers.keep_only(channel, log)
         os.environ.clear()
+        os.environ.update(plan["inside"])
+        if self.device:
+            _open_device()
+            held["device"] = "active"
         if self.program:
             layers.attempt(held, "seccomp", lambda: layers.filter_system_calls(self.program), withheld)
         elif "seccomp" in withheld:
@@ -240,8 +263,20 @@ def _warm_torch() -> None:
         made.sum().item()
 
 
-def _address_space() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+def _open_device() -> None:
+    """Initialise CUDA, its multiplication and its random numbers, before the filter of system calls: a context takes
+    sockets, and a candidate gets none."""
+    import torch
+
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    square = torch.randn(64, 64, device="cuda")
+    for made in (square, square.half(), square.bfloat16()):
+        (made @ made).sum().item()
+
+
+def _address_space(data: bool) -> int:
+    """Bytes of the address space, or of what is private and writable in it."""
+    return int(Path("/proc/self/statm").read_text().split()[5 if data else 0]) * resource.getpagesize()
 
 
 def main() -> None:

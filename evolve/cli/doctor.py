@@ -49,6 +49,7 @@ def examine_machine() -> dict[str, Any]:
         "packages": _packages(),
         "sandbox": _sandbox(),
         "gpus": _gpus(),
+        "gpu_sandbox": _gpu_sandbox(),
         "keys": {name: bool(os.environ.get(name)) for name in KEYS},
         "recorder": {name: importlib.util.find_spec(name) is not None for name in RECORDER},
     }
@@ -84,6 +85,22 @@ def _sandbox() -> dict[str, Any]:
     return {"usable": usable, "level": containment.level, "layers": layers, "missing": absent, "why": ""}
 
 
+def _gpu_sandbox() -> dict[str, Any]:
+    """Whether candidates can run on the first GPU, and which layers hold there."""
+    from vevolve.errors import VEvolveError
+    from vevolve.sandbox import probe_gpu, profiles
+
+    numbers = profiles.gpus()
+    if not numbers:
+        return {"usable": False, "level": None, "layers": {}, "why": "no NVIDIA GPU here"}
+    try:
+        containment = probe_gpu(numbers[0])
+    except VEvolveError as error:
+        return {"usable": False, "level": None, "layers": {}, "why": str(error)}
+    layers = dict(containment.layers)
+    return {"usable": containment.level >= "L1", "level": containment.level, "layers": layers, "why": ""}
+
+
 def _gpus() -> list[str]:
     """Names of NVIDIA GPUs as the driver tells them, without importing torch."""
     names: list[str] = []
@@ -102,7 +119,7 @@ def _show(found: dict[str, Any]) -> None:
     for name, version in found["packages"].items():
         render.say(f"  {name:<20} {version or 'MISSING: pip install vevolve'}")
     _show_sandbox(found["sandbox"])
-    render.say(f"\nGPU: {', '.join(found['gpus']) or 'none; everything but latency runs without'}")
+    _show_gpu(found["gpus"], found["gpu_sandbox"])
     for name, is_set in found["keys"].items():
         render.say(f"{name}: {'set' if is_set else 'not set; needed only for that provider'}")
     missing = [name for name, there in found["recorder"].items() if not there]
@@ -125,6 +142,23 @@ def _show_sandbox(sandbox: dict[str, Any]) -> None:
         render.say(f"  {layer:<20} ABSENT: {render.line(found['why'], 300)}")
         if found["cure"]:
             render.say(f"  {'':<20} to have it, {found['cure']}")
+
+
+def _show_gpu(names: list[str], sandbox: dict[str, Any]) -> None:
+    """The GPUs, and the layers that hold for a candidate on the first of them."""
+    from vevolve.evolve.cli import render
+
+    render.say(f"\nGPU: {', '.join(names) or 'none; everything but latency runs without'}")
+    if not names:
+        return
+    if not sandbox["level"]:
+        render.say(f"  candidates cannot use it: {render.clean(sandbox['why'])}")
+        return
+    held = [name for name, state in sandbox["layers"].items() if state == "active"]
+    gone = {name: state for name, state in sandbox["layers"].items() if state.startswith("absent")}
+    render.say(f"  candidates on it: level {sandbox['level']} of L3, with {', '.join(held)}")
+    for layer, state in gone.items():
+        render.say(f"  {layer:<20} ABSENT: {render.line(state.removeprefix('absent: '), 300)}")
 
 
 def _install(missing: list[str]) -> str:

@@ -29,10 +29,10 @@ WORDS = (0, 1, 2, 3, 4, 9, 15, 16, 22, 128, 129, 256, 265, 1030, 0x5401, 0x541B,
 machines = pytest.mark.parametrize("machine", filters.ARCHITECTURES)
 
 
-def shipped(machine: str) -> bytes:
+def shipped(machine: str, purpose: filters.Purpose = "cpu") -> bytes:
     import json
 
-    return bytes.fromhex(json.loads(filters.SHIPPED.read_text())[machine])
+    return bytes.fromhex(json.loads(filters.shipped(purpose).read_text())[machine])
 
 
 def decide(program: bytes, architecture: int, number: int, args: Sequence[int] = ()) -> int:
@@ -57,9 +57,10 @@ def decide(program: bytes, architecture: int, number: int, args: Sequence[int] =
 
 
 @machines
-def test_what_ships_decides_as_what_the_lists_make(machine: str) -> None:
+@pytest.mark.parametrize("purpose", ["cpu", "gpu", "build"])
+def test_what_ships_decides_as_what_the_lists_make(machine: str, purpose: filters.Purpose) -> None:
     pytest.importorskip("pyseccomp", reason="making the program anew needs pyseccomp and libseccomp")
-    ours, made = shipped(machine), filters.generate(machine)
+    ours, made = shipped(machine, purpose), filters.generate(machine, purpose)
     for number in range(-1, 1024):
         assert decide(ours, AUDIT[machine], number) == decide(made, AUDIT[machine], number), number
     for name in ("clone", "futex", "prctl", "fcntl", "ioctl", "prlimit64"):
@@ -109,3 +110,27 @@ def test_the_filter_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyseccomp", None)
     filters.program.cache_clear()
     assert filters.program() == shipped(platform.machine())
+
+
+@machines
+def test_a_gpu_adds_the_ioctls_of_its_driver_and_nothing_else(machine: str) -> None:
+    base, program, number = shipped(machine), shipped(machine, "gpu"), NUMBERS[machine]
+    for call in range(1024):
+        if call != number["ioctl"]:
+            assert decide(program, AUDIT[machine], call) == decide(base, AUDIT[machine], call), call
+    for request in (0xC020462A, 0x4600, 0xC00446C8, *filters.UNIFIED_MEMORY):
+        assert decide(program, AUDIT[machine], number["ioctl"], (3, request)) == ALLOW
+        assert decide(base, AUDIT[machine], number["ioctl"], (3, request)) == REFUSE
+    for request in (0x5412, 0x8933, 0x4004667F, 0x30000001, 0x25, 0x19, 0xC0046401):
+        assert decide(program, AUDIT[machine], number["ioctl"], (3, request)) == REFUSE, hex(request)
+
+
+@machines
+def test_the_compiler_gets_processes_and_programs_but_no_namespace_socket_or_signal(machine: str) -> None:
+    program, number = shipped(machine, "build"), NUMBERS[machine]
+    for name, args in (("execve", ()), ("clone", (17,)), ("clone", (0x4111,)), ("clone", (0x3D0F00,))):
+        assert decide(program, AUDIT[machine], number[name], args) == ALLOW, name
+    for flags in (0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        assert decide(program, AUDIT[machine], number["clone"], (flags | 17,)) == REFUSE, hex(flags)
+    for name in ("socket", "kill", "ptrace", "unshare", "setrlimit", "io_uring_setup", "seccomp", "mount"):
+        assert decide(program, AUDIT[machine], number[name]) == REFUSE, name
