@@ -15,6 +15,7 @@ import torch
 
 from vevolve import registry
 
+Answer = tuple[torch.Tensor, ...]
 FOLDER = registry.seed_folder("sparse_decode")
 NAMES = registry.seed_names("sparse_decode")
 
@@ -56,6 +57,21 @@ class Cache:
         return store.gather(1, ids[..., None].expand(*ids.shape, store.shape[-1]))
 
 
+class Index:
+    """What `select` sees of an index: whole tensors, or rows of one."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._tensors[name]
+
+    def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
+        if ids.ndim == 1:
+            return self._tensors[name][ids]
+        return torch.stack([one[places] for one, places in zip(self._tensors[name], ids, strict=True)])
+
+
 @dataclass
 class Step:
     """One decode step. The index is built from the first `prompt` tokens; those after `n` are in the future."""
@@ -65,22 +81,34 @@ class Step:
     values: torch.Tensor
     prompt: int
     n: int
+    layer: int = 0
+    params: dict[str, torch.Tensor] = field(default_factory=dict)
     cache: Cache = field(init=False)
 
-    def answer(self, seed: ModuleType, budget: SimpleNamespace, draw: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def answer(self, seed: ModuleType, budget: SimpleNamespace, draw: int = 0) -> Answer:
         """What `seed` selects, folding every 64 generated tokens into its index first."""
-        index = {}
+        index: dict[str, torch.Tensor] = {}
         if hasattr(seed, "build"):
-            index = named(seed.build, keys=self.keys[:, : self.prompt], values=self.values[:, : self.prompt])
+            index = self.built(seed, draw)
             for start in range(self.prompt, self.n - 64, 64):
-                new = {"keys": self.keys[:, start : start + 64], "values": self.values[:, start : start + 64]}
-                index = named(seed.append, index=index, **new)
+                index = self.appended(seed, index, start, start + 64)
             assert all(tensor.numel() and tensor.ndim for tensor in index.values())
         self.cache = Cache(self.keys[:, : self.n], self.values[:, : self.n])
-        rng = torch.Generator().manual_seed(draw)
-        return named(seed.select, query=self.query, index=index, cache=self.cache, budget=budget, rng=rng)
+        given = {"layer": self.layer, "params": self.params, "rng": torch.Generator().manual_seed(draw)}
+        return named(seed.select, query=self.query, index=Index(index), cache=self.cache, budget=budget, **given)
 
-    def sums(self, ids: torch.Tensor, prob: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def built(self, seed: ModuleType, draw: int = 0) -> dict[str, torch.Tensor]:
+        """The index of the prompt, whose last queries are taken to be like the one that is asked."""
+        keys, queries = self.keys[:, : self.prompt], self.query[:, :, None].expand(-1, -1, 8, -1)
+        given = {"layer": self.layer, "params": self.params, "rng": torch.Generator().manual_seed(draw)}
+        return named(seed.build, keys=keys, values=self.values[:, : self.prompt], queries=queries, **given)
+
+    def appended(self, seed: ModuleType, index: dict[str, torch.Tensor], start: int, stop: int) -> dict[str, Any]:
+        """The index with tokens from `start` to before `stop`."""
+        new = {"keys": self.keys[:, start:stop], "values": self.values[:, start:stop]}
+        return named(seed.append, index=index, layer=self.layer, params=self.params, **new)
+
+    def sums(self, ids: torch.Tensor, prob: torch.Tensor, tail: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The weighted numerator [H, G, d] and denominator [H, G] of an answer, relative to the true row maximum."""
         logits, values = self.logits(), self.values[:, : self.n].double().numpy()
         numerator, denominator = np.zeros(self.query.shape), np.zeros(self.query.shape[:2])
@@ -89,6 +117,10 @@ class Step:
             chosen, weight = ids[h][kept].numpy(), 1 / prob[h][kept].double().numpy()
             w = np.exp(logits[h][:, chosen] - logits[h].max(axis=1, keepdims=True)) * weight
             denominator[h], numerator[h] = w.sum(axis=1), w @ values[h, chosen]
+            if tail is not None:
+                w = np.exp(tail[0][h].double().numpy() - logits[h].max(axis=1, keepdims=True))
+                denominator[h] += w.sum(axis=1)
+                numerator[h] += w @ tail[1][h].double().numpy()
         return numerator, denominator
 
     def logits(self) -> np.ndarray:

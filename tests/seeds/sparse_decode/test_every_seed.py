@@ -27,6 +27,11 @@ def is_reference(seed):
     return getattr(seed, "REFERENCE", False)
 
 
+def flat(answer):
+    """The tensors of an answer, those of its tail among them."""
+    return [tensor for part in answer for tensor in (part if isinstance(part, tuple) else [part])]
+
+
 def is_random(seed):
     return "rng" in inspect.signature(seed.select).parameters
 
@@ -43,7 +48,7 @@ def test_keeping_everything_is_dense_attention(lab, seed, shape):
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_ids_are_distinct_and_visible_and_the_budget_is_spent_to_the_token(lab, seed, shape, budget, name):
     step = lab.draw(**shape)
-    ids, prob = step.answer(seed, lab.tokens(budget))
+    ids, prob, *tail = step.answer(seed, lab.tokens(budget))
     heads = len(step.keys)
     assert ids.dtype == torch.long and ids.ndim == 2 and ids.shape == prob.shape
     chosen = [row[row >= 0].tolist() for row in ids]
@@ -51,6 +56,10 @@ def test_ids_are_distinct_and_visible_and_the_budget_is_spent_to_the_token(lab, 
     assert bool((prob > 0).all()) and bool((prob <= 1).all()) and bool((ids >= -1).all())
     if name != "dense":
         assert sum(map(len, chosen)) == heads * min(budget, step.n)
+    for log_weights, values in [part for part in tail if part is not None]:
+        assert log_weights.shape == (*step.query.shape[:2], values.shape[1]) and values.shape[1] <= 64
+        assert values.shape == (heads, values.shape[1], step.keys.shape[2]) and bool(values.isfinite().all())
+        assert not bool(log_weights.isnan().any()) and not bool(log_weights.isposinf().any())
 
 
 @pytest.mark.parametrize("budget", [5, 64])
@@ -58,8 +67,8 @@ def test_the_future_has_no_influence(lab, seed, budget):
     step = lab.draw(n=150)
     changed = lab.draw(n=150)
     changed.keys[:, 150:], changed.values[:, 150:] = torch.nan, torch.nan
-    for one, two in zip(step.answer(seed, lab.tokens(budget)), changed.answer(seed, lab.tokens(budget)), strict=True):
-        assert torch.equal(one, two)
+    one, two = (each.answer(seed, lab.tokens(budget)) for each in (step, changed))
+    assert all(torch.equal(*pair) for pair in zip(flat(one), flat(two), strict=True))
 
 
 def test_an_answer_depends_on_the_arguments_alone(lab, seed):
@@ -75,8 +84,7 @@ def test_heads_are_treated_alike(lab, seed):
         pytest.skip("random draws go to heads by place")
     step, order = lab.draw(heads=4, n=120), torch.tensor([2, 0, 3, 1])
     moved = lab.Step(step.query[order].flip(1), step.keys[order], step.values[order], step.prompt, step.n)
-    ids, _ = step.answer(seed, lab.tokens(40))
-    moved_ids, _ = moved.answer(seed, lab.tokens(40))
+    ids, moved_ids = (each.answer(seed, lab.tokens(40))[0] for each in (step, moved))
     assert [set(row.tolist()) for row in ids[order]] == [set(row.tolist()) for row in moved_ids]
 
 
@@ -89,8 +97,10 @@ def test_a_vector_added_to_all_keys_changes_nothing(lab, seed, group):
     shift = torch.randint(-8, 9, (len(step.keys), 1, 16), generator=torch.Generator().manual_seed(1)) / 4
     plain = lab.Step(*grid, step.values, step.prompt, step.n)
     moved = lab.Step(grid[0], grid[1] + shift, step.values, step.prompt, step.n)
-    for one, two in zip(plain.answer(seed, lab.tokens(40)), moved.answer(seed, lab.tokens(40)), strict=True):
-        assert torch.equal(one, two)
+    one, two = (each.answer(seed, lab.tokens(40)) for each in (plain, moved))
+    assert torch.equal(one[0], two[0])
+    angles = hasattr(seed, "chance")  # a probability that depends on rounded angles
+    torch.testing.assert_close(one[1], two[1], rtol=1e-5 if angles else 0, atol=0)
 
 
 @pytest.mark.parametrize("generated", [65, 129, 200])
@@ -98,22 +108,30 @@ def test_a_vector_added_to_all_keys_changes_nothing(lab, seed, group):
 def test_an_index_that_was_appended_to_chooses_as_one_of_the_whole_text(lab, seed, prompt, generated):
     """The naive twin of `append` builds anew on all that it has seen.
 
-    A page that was part full is stood for by its corners, so both give the same bounds to float16.
+    A page that was part full is stood for by its corners, so both give the same bounds to float16. What a method fixes
+    on the prompt (a codebook, channels, a mean to hash about) cannot be built anew: its twin keeps it, and takes all
+    later tokens at once.
     """
     if not hasattr(seed, "append"):
         pytest.skip("has no append: its index holds nothing of what is generated")
     step = lab.draw(n=prompt + generated, prompt=prompt, seed=generated)
     folded = (generated - 1) // 64 * 64
     twin = lab.Step(step.query, step.keys, step.values, prompt + folded, step.n)
-    grown = lab.named(seed.build, keys=step.keys[:, :prompt], values=step.values[:, :prompt])
+    first = grown = step.built(seed)
     for start in range(prompt, prompt + folded, 64):
-        new = {"keys": step.keys[:, start : start + 64], "values": step.values[:, start : start + 64]}
-        grown = lab.named(seed.append, index=grown, **new)
-    whole = lab.named(seed.build, keys=step.keys[:, : twin.prompt], values=step.values[:, : twin.prompt])
+        grown = step.appended(seed, grown, start, start + 64)
+    frozen = [
+        name for name in first if first[name].shape == grown[name].shape and torch.equal(first[name], grown[name])
+    ]
+    whole = step.appended(seed, first, prompt, prompt + folded) if frozen else twin.built(seed)
+    assert set(frozen) <= {"mean", "codebook", "merged", "channels", "scale"}
     assert grown.keys() == whole.keys()
-    assert all(torch.equal(grown[name], whole[name]) for name in whole)
-    for one, two in zip(step.answer(seed, lab.tokens(40)), twin.answer(seed, lab.tokens(40)), strict=True):
-        assert torch.equal(one, two)
+    assert all(torch.equal(grown[name], whole[name]) for name in whole if grown[name].dtype != torch.float16)
+    for name in [name for name in whole if grown[name].dtype == torch.float16]:
+        torch.testing.assert_close(grown[name], whole[name], rtol=0, atol=1e-2 if name == "values" else 0)
+    if not frozen:
+        one, two = (each.answer(seed, lab.tokens(40)) for each in (step, twin))
+        assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
 
 
 def test_seeds_whose_index_depends_on_the_prompt_have_an_append(seed):
@@ -166,7 +184,7 @@ def test_oracles_and_dense_are_references_and_the_others_are_not():
         for name in registry.seed_names("sparse_decode")
         if Candidate(registry.seed_path(f"sparse_decode/{name}").read_text()).constants.get("REFERENCE") is True
     }
-    assert marked == {"dense", "oracle_topk", "oracle_topp", "vattention_oracle"}
+    assert marked == {"dense", "oracle_topk", "oracle_topk_tail", "oracle_topp", "vattention_oracle"}
 
 
 def test_the_double_sums_like_a_plain_loop(lab):

@@ -1,0 +1,146 @@
+"""MagicPIG: sample tokens by hash collisions, weighted by their probability (Chen et al. 2024, arXiv:2410.16179).
+
+    p = (1 - theta / pi)^K,  w = P(a token collides with the query in two of L tables or more)
+      = 1 - (1 - p)^(L - 1) (1 - p + L p),  out = softmax(q . k / sqrt(d) - log w) over the retrieved tokens.
+
+K sign bits a table; keys are centred by the prompt's mean (which moves all logits alike), queries are not, and theta is
+the angle between the very vectors that were hashed. The tables are shared out to the query heads of the group, so that
+one set serves all of them and w stays exact; with one head it is the paper's. Index: 1500 bits a token, of which a step
+reads the planes it uses, the mean, and the seed of the planes (constants, like code).
+
+The paper sets the number of retrieved tokens by K and L. Here it is given: a table uses the K <= 10 bits at which keys
+at right angles would fill the budget. Of more tokens than that a uniform part is drawn, prob = w * part; if fewer were
+retrieved, all of them are kept for sure and a uniform sample of the others fills up. Sinks and window (4 and 64 tokens
+in the paper) shrink with the budget. The public code adds 1e-4 to w; the Sparse Attention Hub retrieves at one
+collision, centres queries too, and keeps no layer dense, where the paper's code keeps every sixteenth.
+
+A sampler by itself, so there is no vAttention over it.
+"""
+
+import math
+
+import torch
+
+SINK_SHARE = 0.02
+WINDOW_SHARE = 0.3
+PLANES = 10
+TABLES = 150
+
+
+def normals(seed, d, count, device):
+    """Return the normals of the first `count` planes of all tables, the same for every head, [count, TABLES, d]."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randn(TABLES, d, generator=rng) for _ in range(count)]).to(device)
+
+
+def build(keys, rng):
+    """Return the bits of the centred keys, eight tokens in a byte, [PLANES, H, TABLES, bytes], their mean and facts:
+    the seed of the planes and how many tokens are covered."""
+    facts = torch.stack([torch.randint(2**62, (), generator=rng), torch.tensor(0)]).to(keys.device)
+    mean = keys.mean(dim=1, keepdim=True)
+    empty = torch.empty(PLANES, len(keys), TABLES, 0, dtype=torch.uint8, device=keys.device)
+    return append({"codes": empty, "mean": mean, "facts": facts}, keys)
+
+
+def append(index, keys):
+    """Hash generated keys too, centred by the prompt's mean."""
+    seed, covered = index["facts"].tolist()
+    bits = side(keys - index["mean"], normals(seed, keys.shape[2], PLANES, keys.device))
+    bits = torch.cat([unpack(index["codes"][..., covered // 8 :])[..., : covered % 8], bits], dim=3)
+    whole = index["codes"][..., : covered // 8]
+    facts = index["facts"] + torch.tensor([0, keys.shape[1]], device=keys.device)
+    return {"codes": torch.cat([whole, pack(bits)], dim=3), "mean": index["mean"], "facts": facts}
+
+
+def side(x, planes):
+    """Return on which side of each plane the vectors x [H, m, d] lie, bool [planes, H, TABLES, m]."""
+    return (planes[:, None] @ x.mT) >= 0
+
+
+def pack(bits):
+    """Return bits [..., m] as bytes, uint8 [..., ceil(m / 8)]."""
+    bits = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    return (bits * 2 ** torch.arange(8, device=bits.device)).sum(dim=-1).byte()
+
+
+def unpack(packed):
+    """Return bytes [..., b] as bits, uint8 [..., 8 b]."""
+    return (packed[..., None] >> torch.arange(8, dtype=torch.uint8, device=packed.device) & 1).flatten(-2)
+
+
+def retrieval(p):
+    """Return the logarithm of the probability of colliding in two tables or more, [H, m], in float64.
+
+    p float64 [H, G, m]: P(all bits of one table agree) with each query head; table t belongs to head t mod G. With
+    one head it is 1 - (1 - p)^(L - 1) (1 - p + L p). The logarithm of what is left of 1 keeps small chances exact.
+    """
+    group = p.shape[1]
+    tables = (TABLES - torch.arange(group, dtype=p.dtype, device=p.device)[:, None] + group - 1).div(group).floor()
+    p = p.clamp(max=1 - 1e-9)
+    none = (tables * torch.log1p(-p)).sum(dim=1)
+    one = torch.log1p((tables * p / (1 - p)).sum(dim=1))
+    return torch.log(-torch.expm1((none + one).clamp(max=-1e-300)))
+
+
+def depth(share):
+    """Return how many planes a table may use for keys at right angles to be retrieved at this rate at least."""
+    rates = retrieval(0.5 ** torch.arange(1, PLANES + 1, dtype=torch.float64)[None, None]).exp()
+    return max(int((rates >= share).sum()), 1)
+
+
+def hits(query, index, cache, count):
+    """Return which visible tokens collide in two tables or more of `count` planes, bool [H, n]."""
+    facts, mean = index["facts"], index["mean"]
+    packed = index.rows("codes", torch.arange(count, device=query.device))
+    seed, covered = facts.tolist()
+    planes = normals(seed, query.shape[2], count, query.device)
+    newest = cache.keys(torch.arange(covered, cache.n, device=query.device).expand(len(query), -1))
+    fresh = side(newest - mean, planes)
+    own = side(query, planes)  # [count, H, TABLES, G]
+    turn = (torch.arange(TABLES, device=query.device) % query.shape[1]).expand(*own.shape[:2], -1)
+    own = own.gather(3, turn[..., None])
+    equal = packed[0] ^ ~(own[0] * 255).byte()
+    for plane in range(1, count):
+        equal = equal & (packed[plane] ^ ~(own[plane] * 255).byte())
+    older = unpack(twice(equal))[..., :covered] > 0
+    return torch.cat([older, (fresh == own).all(dim=0).sum(dim=1) >= 2], dim=1)
+
+
+def twice(packed):
+    """Return which bits are set in two rows or more of uint8 [H, rows, b], as bytes [H, b]: halves are merged."""
+    once, two = packed, torch.zeros_like(packed)
+    while once.shape[1] > 1:
+        odd = (0, 0, 0, once.shape[1] % 2)
+        a, b = torch.nn.functional.pad(once, odd).chunk(2, dim=1)
+        c, d = torch.nn.functional.pad(two, odd).chunk(2, dim=1)
+        once, two = a | b, c | d | (a & b)
+    return two[:, 0]
+
+
+def chance(query, keys, count):
+    """Return P(retrieved) of centred keys [H, m, d] with tables of `count` planes, [H, m]."""
+    cosine = (
+        torch.nn.functional.normalize(query, dim=2).double() @ torch.nn.functional.normalize(keys, dim=2).double().mT
+    )
+    return retrieval((1 - cosine.clamp(-1, 1).acos() / math.pi) ** count).exp()
+
+
+def select(query, index, cache, budget, rng):
+    """Return sinks and window (probability 1) and the sample (its inclusion probability): ids and prob [H, m]."""
+    heads, n, tokens = len(query), cache.n, min(budget.tokens, cache.n)
+    sinks, window = math.ceil(SINK_SHARE * tokens), math.ceil(WINDOW_SHARE * tokens)
+    place = torch.arange(n, device=query.device)
+    fixed = (place < sinks) | (place >= n - min(window, tokens - sinks))
+    fixed = fixed.nonzero().squeeze(1).expand(heads, -1)
+    left, drawn = n - fixed.shape[1], tokens - fixed.shape[1]
+    if drawn == 0:
+        return fixed, torch.ones(fixed.shape, device=query.device)
+    count = depth(drawn / left)
+    found = hits(query, index, cache, count).scatter(1, fixed, False)
+    order = (torch.rand(heads, n, generator=rng, device=query.device) + found).scatter(1, fixed, -1.0)
+    ids = order.topk(drawn, dim=1).indices  # retrieved tokens come first, in random order
+    caught = found.sum(dim=1, keepdim=True)
+    prob = chance(query, cache.keys(ids) - index["mean"], count).float() * drawn / caught.clamp(min=drawn)
+    spare = (drawn - caught).clamp(min=0) / (left - caught).clamp(min=1)
+    prob = torch.where(caught >= drawn, prob, torch.where(found.gather(1, ids), 1.0, spare))
+    return torch.cat([fixed, ids], dim=1), torch.cat([torch.ones(fixed.shape, device=query.device), prob], dim=1)

@@ -1,0 +1,169 @@
+"""vAttention (Desai et al. 2025, arXiv:2510.05688) over
+SOCKET (Joshi et al. 2026, arXiv:2602.06283).
+
+    b_l(j) = bits of 1[W_l k_j >= 0],  h = tanh(W_l q),  p_l = softmax_r(h . c_r / tau), c_r in {-1, 1}^P,
+    score_j = |v_j| sum_l p_l[b_l(j)], summed over the group.
+
+L = TABLES, P = PLANES, tau = TAU. The softmax over 2^P buckets is a product of sigmoids. The public code also divides
+h by sqrt(d) before tau. Hashed keys are centred by the prompt's mean (which moves all logits alike); the paper's are
+not. Index: 600 bits a token for buckets and 16 for |v|, and the mean.
+
+I_f = sinks, window and the predictor's best tokens. From the residual R (n_s tokens) a uniform sample without
+replacement estimates N = sum w v and D = sum w; out = N / D. Sample size by the central limit lemma, pilot, modes and
+differences from the public code are those of the seed vattention; only the predictor differs. The group shares one
+set. At a token budget the sample gets SAMPLE_SHARE of it, and there is no pilot.
+"""
+
+import math
+
+import torch
+
+VERIFIED = True
+MODE = "output"
+TABLES = 60
+PLANES = 10
+TAU = 0.4
+SINK_SHARE = 0.04
+WINDOW_SHARE = 0.04
+SAMPLE_SHARE = 0.5
+HEAVY_SHARE = 0.1
+PILOT_SHARE = 0.1
+
+
+def planes(d, device):
+    """Return the normals of all planes, the same for every head, [TABLES * PLANES, d]."""
+    return torch.randn(TABLES * PLANES, d, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def pack(bits):
+    """Return bits [H, TABLES, PLANES, n] as bytes: eight of a table in one, the first two of four tables in one."""
+    place = 2 ** torch.arange(8, device=bits.device)[:, None]
+    high, low = (bits[:, :, :2] * place[:2]).sum(dim=2), (bits[:, :, 2:] * place).sum(dim=2)
+    return low.byte(), (high.unflatten(1, (-1, 4)) * place[::2]).sum(dim=2).byte()
+
+
+def build(keys, values):
+    """Return the buckets of the centred keys, [H, 60, n] and [H, 15, n], the values' norms [H, 1, n] and the mean."""
+    mean = keys.mean(dim=1, keepdim=True)
+    rows = {"low": TABLES, "high": TABLES // 4}
+    empty = {name: torch.empty(len(keys), rows[name], 0, dtype=torch.uint8, device=keys.device) for name in rows}
+    return append({**empty, "norms": empty["low"][:, :1].half(), "mean": mean}, keys, values)
+
+
+def append(index, keys, values):
+    """Hash generated keys too, centred by the prompt's mean."""
+    bits = planes(keys.shape[2], keys.device) @ (keys - index["mean"]).mT >= 0
+    low, high = pack(bits.unflatten(1, (TABLES, PLANES)))
+    norms = values.norm(dim=2)[:, None].clamp(max=65504).half()
+    fresh = {"low": low, "high": high, "norms": norms}
+    return {"mean": index["mean"], **{name: torch.cat([index[name], fresh[name]], dim=2) for name in fresh}}
+
+
+def buckets(query):
+    """Return the softmax over each table's 2^PLANES buckets, summed over the group, [H, TABLES, 2^PLANES].
+
+    A bucket's probability is a product over its planes, sigmoid(2 c h / tau) with c = -1 or 1.
+    """
+    h = (query @ planes(query.shape[2], query.device).mT).tanh().unflatten(2, (TABLES, PLANES)).transpose(1, 2)
+    ones = (2 * h / TAU).sigmoid()
+    sides = torch.stack([1 - ones, ones], dim=-1)  # [H, TABLES, G, PLANES, 2]
+    high, low = sides[..., 0, :], sides[..., 2, :]
+    high = (sides[..., 1, :, None] * high[..., None, :]).flatten(3)  # a later plane is a higher bit
+    for plane in range(3, PLANES):
+        low = (sides[..., plane, :, None] * low[..., None, :]).flatten(3)
+    return (high.mT @ low).flatten(2)
+
+
+def score(query, index, cache):
+    """Return sum_tables p[bucket of the key] |v|, summed over the group, [H, n]."""
+    stored = {name: index[name] for name in ("low", "high", "norms", "mean")}
+    newest = torch.arange(stored["norms"].shape[2], cache.n, device=query.device).expand(len(query), -1)
+    stored = append(stored, cache.keys(newest), cache.values(newest))
+    shift = 2 * torch.arange(4, dtype=torch.uint8, device=query.device)[:, None]
+    high = (stored["high"][:, :, None] >> shift & 3).flatten(1, 2)
+    collisions = buckets(query).gather(2, torch.add(stored["low"], high.long(), alpha=256)).sum(dim=1)
+    return collisions * stored["norms"][:, 0].to(query.dtype)
+
+
+def choose(scores, count):
+    """Return ids [H, min(count, n)]: the sinks, the window, then the best scores."""
+    sinks, window = math.ceil(SINK_SHARE * count), math.ceil(WINDOW_SHARE * count)
+    scores = scores.clone()
+    scores[:, :sinks] = torch.inf
+    scores[:, max(scores.shape[1] - window, 0) :] = torch.inf
+    return scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
+
+
+def sample(fixed, n, counts, rng):
+    """Draw uniformly, without replacement, from the tokens below n that are not in `fixed`.
+
+    fixed [H, k] distinct ids; counts int [H]. Returns ids [H, max(counts)], -1 beyond a head's count, and their prob.
+    """
+    left = n - fixed.shape[1]
+    counts = counts.clamp(max=left)
+    order = torch.rand(len(fixed), n, generator=rng, device=fixed.device).scatter(1, fixed, -1.0)
+    ids = order.topk(int(counts.max()), dim=1).indices
+    unused = torch.arange(ids.shape[1], device=ids.device) >= counts[:, None]
+    prob = (counts / max(left, 1))[:, None].expand(ids.shape)
+    return ids.masked_fill(unused, -1), prob.masked_fill(unused, 1.0)
+
+
+def pilot(heavy, n, rng):
+    """Return a small uniform sample of the residual of `heavy` [H, k]: ids [H, b0]."""
+    left = n - heavy.shape[1]
+    size = min(max(2, int(PILOT_SHARE * left)), left)
+    return sample(heavy, n, torch.full((len(heavy),), size, device=heavy.device), rng)[0]
+
+
+def sample_size(spread, tau, delta, left):
+    """Return how many of `left` tokens hold their sum's error within tau with probability 1 - delta, as a float."""
+    z = torch.special.ndtri(1 - delta / 2)
+    return (left / (1 + (tau / (z * spread)) ** 2 / left)).nan_to_num(nan=left)
+
+
+def counts_for(query, cache, heavy, probe, budget):
+    """Return how many tokens to draw after the pilot `probe`, int [H], to meet budget.epsilon and budget.delta."""
+    ids, sure = torch.cat([heavy, probe], dim=1), heavy.shape[1]
+    rest = cache.n - ids.shape[1]
+    if rest == 0:
+        return torch.zeros(len(query), dtype=torch.long, device=query.device)
+    logits = query @ cache.keys(ids).mT / query.shape[-1] ** 0.5
+    w = (logits - logits.amax(dim=-1, keepdim=True)).exp()  # [H, G, m]
+    epsilon, delta = budget.epsilon, torch.tensor(budget.delta, device=query.device)
+
+    def size(terms, epsilon, delta):  # terms [H, G, m, c]: what is summed, over the tokens read
+        mean = terms[:, :, sure:].mean(dim=2, keepdim=True)
+        total = terms[:, :, :sure].sum(dim=2) + (cache.n - sure) * mean[:, :, 0]
+        squares = (terms[:, :, sure:] - mean).square().sum(dim=(2, 3))
+        spread = (squares / (probe.shape[1] - 1)).sqrt()
+        return sample_size(spread[..., None], epsilon * total.norm(dim=-1)[..., None], delta, rest)
+
+    if MODE == "denominator":
+        need = size(w[..., None], epsilon, delta)
+    else:
+        wv = w[..., None] * cache.values(ids)[:, None]
+        if MODE == "numerator":
+            need = size(wv, epsilon, delta)
+        else:
+            share = torch.linspace(0.05, 0.95, 19, device=query.device)
+            epsilon_2, delta_2 = torch.cartesian_prod(share * epsilon / (1 + epsilon), share * delta).T
+            epsilon_1 = epsilon * (1 - epsilon_2) - epsilon_2
+            need = torch.maximum(size(wv, epsilon_1, delta - delta_2), size(w[..., None], epsilon_2, delta_2))
+    need = need.amin(dim=-1).amax(dim=1).ceil().long()
+    return need.clamp(min=probe.shape[1])
+
+
+def select(query, index, cache, budget, rng):
+    """Return what is kept for sure (probability 1) and the sample (its inclusion probability): ids and prob [H, m]."""
+    scores = score(query, index, cache)
+    if getattr(budget, "tokens", None) is not None:
+        drawn = round(SAMPLE_SHARE * budget.tokens)
+        fixed = choose(scores, budget.tokens - drawn)
+        counts = torch.full((len(query),), drawn, device=query.device)
+    else:
+        heavy = choose(scores, math.ceil(HEAVY_SHARE * cache.n))
+        probe = pilot(heavy, cache.n, rng)
+        fixed = torch.cat([heavy, probe], dim=1)
+        counts = counts_for(query, cache, heavy, probe, budget)
+    ids, prob = sample(fixed, cache.n, counts, rng)
+    return torch.cat([fixed, ids], dim=1), torch.cat([torch.ones(fixed.shape, device=query.device), prob], dim=1)
