@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vevolve.archive import log
-from vevolve.archive.checker import FORMAT
+from vevolve.archive.checker import FORMAT, claim
 from vevolve.archive.events import CERTIFICATION, Concluded, Registered, Statement
 from vevolve.archive.log import Entry
 from vevolve.archive.store import Archive
@@ -73,7 +73,7 @@ def assemble(archive: Archive, seq: int, candidate: Candidate, version: str) -> 
     return {
         "format": FORMAT,
         "vevolve": version,
-        "claim": claim(rows[0].event),
+        "claim": claim(rows[0].event.model_dump(mode="json")),
         "statement": rows[0].event.statement.model_dump(),
         "candidate": {
             "id": candidate.id,
@@ -90,26 +90,6 @@ def assemble(archive: Archive, seq: int, candidate: Candidate, version: str) -> 
             "head": {"seq": rows[-1].seq, "hash": rows[-1].hash},
         },
     }
-
-
-def claim(event: Registered) -> str:
-    """What is certified, in words."""
-    one, generator = event.statement, event.generator
-    return (
-        f"On documents drawn from {generator['name']} and read by {generator['model']}, at {event.point['label']}, in "
-        f"each of the {len(generator['layers']) * int(generator['heads'])} KV heads of layers {_spans(generator)}: the "
-        f"mean share of (step, query head) units whose attention output is off by more than {one.epsilon:g} of its norm "
-        f"is at most {one.delta:g}; and the mean share of steps whose greedy token is not the dense model's is at most "
-        f"{one.delta_token:g}. Certified at confidence {1 - one.alpha:g} over all attempts at this candidate in its log; "
-        f"this is attempt {one.attempt}, at level {one.level:.4g}."
-    )
-
-
-def _spans(generator: dict[str, Any]) -> str:
-    layers = list(generator["layers"])
-    if layers == list(range(layers[0], layers[0] + len(layers))):
-        return f"{layers[0]} to {layers[-1]}"
-    return ", ".join(map(str, layers))
 
 
 def write(certificate: dict[str, Any], path: Path) -> None:

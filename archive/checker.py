@@ -49,8 +49,8 @@ def check(certificate: Any) -> dict[str, Any]:
 def _check(certificate: dict[str, Any]) -> dict[str, Any]:
     if certificate["format"] != FORMAT:
         raise Rejected(
-            f"it has format {certificate['format']}, written by vEvolve {certificate.get('vevolve', 'unknown')}, and this "
-            f"checker reads format {FORMAT}; use the vEvolve that wrote it"
+            f"it has format {certificate['format']}, written by vEvolve {certificate.get('vevolve', 'unknown')}, and "
+            f"this checker reads format {FORMAT}; use the vEvolve that wrote it"
         )
     candidate = certificate["candidate"]
     if candidate_id(candidate["source"], candidate["params"]) != candidate["id"]:
@@ -62,10 +62,28 @@ def _check(certificate: dict[str, Any]) -> dict[str, Any]:
         if row["event"]["candidate"] != candidate["id"]:
             raise Rejected(f"{place(row)}: it is about another candidate")
     _check_statement(registered["event"], certificate["statement"], rows[0])
+    for name, derived in (("claim", claim(registered["event"])), ("figures", concluded["event"]["figures"])):
+        if certificate[name] != derived:
+            raise Rejected(f"{name}: it does not say what {place(rows[0])} and {place(rows[-1])} say")
     _check_documents(rows[0], unsealed["event"], examined, registered["event"])
     found = figures(registered["event"]["statement"], [row["event"] for row in examined])
     _check_conclusion(concluded, found, len(examined), registered["event"]["statement"])
     return found
+
+
+def claim(registered: dict[str, Any]) -> str:
+    """What is certified, in words."""
+    one, generator = registered["statement"], registered["generator"]
+    layers = [int(layer) for layer in generator["layers"]]
+    return (
+        f"On documents drawn from {generator['name']} and read by {generator['model']}, at the operating point "
+        f"{registered['point']['label']}, in each of the {len(layers) * int(generator['heads'])} KV heads of layers "
+        f"{', '.join(map(str, layers))}: the mean share of (step, query head) units whose attention output is off by "
+        f"more than {one['epsilon']:g} of its norm is at most {one['delta']:g}; and the mean share of steps whose "
+        f"greedy token is not the dense model's is at most {one['delta_token']:g}. Certified at confidence "
+        f"{1 - one['alpha']:g} over all attempts at this candidate in its log; this is attempt {one['attempt']}, at "
+        f"level {one['level']:.4g}."
+    )
 
 
 def candidate_id(source: str, params: str | None) -> str:

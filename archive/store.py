@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from vevolve.archive import database, log, reading, schema
+from vevolve.archive import summaries as brief
 from vevolve.archive.events import Asked, Ended, Event, Proposed, Selected, Started, Told
 from vevolve.archive.fold import fold, traits
 from vevolve.archive.log import Entry
@@ -27,6 +28,7 @@ from vevolve.archive.pareto import Loss
 from vevolve.archive.reading import Order
 from vevolve.archive.record import Record
 from vevolve.archive.standing import Standing
+from vevolve.archive.summaries import Summary
 from vevolve.archive.totals import Tally, Totals
 from vevolve.errors import ArchiveError
 from vevolve.types import Candidate, Objective, Point
@@ -198,6 +200,18 @@ class Archive:
             id = reading.resolve(self._db, prefix)
         return self._records(reading.among([id]))[0]
 
+    def summaries(self, after: int = 0) -> list[Summary]:
+        """The candidates without programs and verdicts; with `after`, those that later rows of the log changed."""
+        self._refresh()
+        with database.transaction(self._db, self.path, "DEFERRED"):
+            return brief.summaries(self._db, after)
+
+    def containing(self, text: str) -> set[str]:
+        """The ids of the candidates whose program contains a text, whatever its case."""
+        self._refresh()
+        with database.explained(self.path):
+            return brief.containing(self._db, text)
+
     def duplicate_of(self, candidate: Candidate) -> str | None:
         """The id of the first candidate with the same text or the same syntax tree; None where there is none."""
         self._refresh()
@@ -305,6 +319,12 @@ class Archive:
         with database.explained(self.path):
             rows = self._db.execute(query).fetchall()
         return [event for (text,) in rows if isinstance(event := log.parse(text), Asked)]
+
+    @property
+    def head(self) -> int:
+        """The number of the log's last row."""
+        self._refresh()
+        return self._head[0]
 
     def totals(self) -> Totals:
         """What was done and spent."""

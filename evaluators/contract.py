@@ -13,11 +13,11 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from vevolve import registry, types
 from vevolve.errors import BadInput, BadProblem, UnknownName
-from vevolve.types import Bound, Objective, Point, Seed, Split, Subject, Value, Verdict
+from vevolve.types import Bound, Candidate, Objective, Point, Seed, Split, Subject, Value, Verdict
 
 if TYPE_CHECKING:
     from vevolve.evaluators.inside.context import Context
@@ -80,6 +80,59 @@ class Workload:
     inputs: str = ""
 
 
+class Sealed(Value):
+    """What a candidate did on one fresh document of the `sealed` split.
+
+    Attributes:
+        hash: names the document: of the model that reads it and its tokens.
+        source: where its text comes from.
+        stratum: what kind of document was drawn.
+        over: layer -> for each KV head one character a unit, 1 where the error exceeded epsilon.
+        differs: one character a step, 1 where the greedy token differs from the dense model's.
+    """
+
+    hash: str
+    source: str
+    stratum: str
+    over: dict[str, list[str]]
+    differs: str
+
+
+class Certifier(Protocol):
+    """Draws fresh documents and examines candidates on them, at one operating point."""
+
+    @property
+    def generator(self) -> dict[str, Any]:
+        """What documents are drawn from: name, model, tokens, steps; and what is examined: layers, heads, group."""
+        ...
+
+    def examine(self, subject: Subject, key: Seed) -> Sealed:
+        """Draw the document of a key and examine a candidate on it. Raises `CandidateFault`."""
+        ...
+
+
+class Sealing(Value):
+    """What a certifier is asked for.
+
+    Attributes:
+        epsilon: the relative error that counts as a violation, where above.
+        delta: the share that is allowed; a method that verifies itself is asked for both.
+        at: the label of an operating point; "" for epsilon and delta themselves.
+        model: records the documents; "" for the problem's own.
+        tokens: of a document.
+        steps: decode steps of a document.
+        layers: whose heads are examined; None for all.
+    """
+
+    epsilon: float
+    delta: float
+    at: str = ""
+    model: str = ""
+    tokens: int = 2_048
+    steps: int = 8
+    layers: tuple[int, ...] | None = None
+
+
 class Problem:
     """Base class of all problems. A subclass declares the class attributes and writes `examine`.
 
@@ -121,6 +174,18 @@ class Problem:
         Raises `BadInput` where the problem has no model stage.
         """
         raise BadInput(f"{self.name} has no model stage.")
+
+    def sealing_point(self, candidate: Candidate, sealing: Sealing) -> dict[str, Any]:
+        """The operating point at which a certificate is sought: its label, and what the candidate is given.
+
+        Raises:
+            BadInput, UnknownName: the candidate has no such point, or the problem has no certificates.
+        """
+        raise BadInput(f"{self.name} has no certificates: it declares no generator of sealed documents.")
+
+    def certifier(self, candidate: Candidate, sealing: Sealing) -> Certifier:
+        """Loads the model that records. Raises as `sealing_point`, and `MissingDependency`."""
+        raise BadInput(f"{self.name} has no certificates: it declares no generator of sealed documents.")
 
     # ------------------------------------------------------------------------------------------------- verdicts
 

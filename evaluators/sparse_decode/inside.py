@@ -39,9 +39,9 @@ class SparseInside:
     them tells it as little as possible at another; a few are asked again of a process that knows nothing.
     """
 
-    def __init__(self, subject: Subject, context: Context, label: str, seed: Seed) -> None:
+    def __init__(self, subject: Subject, context: Context, at: str | Operating, seed: Seed) -> None:
         self._subject, self._context, self._seed = subject, context, seed
-        self._point = operating(operating_points(subject.candidate), label)
+        self._point = operating(operating_points(subject.candidate), at) if isinstance(at, str) else at
         self._params = Resident(session.parameters(subject.candidate))
         self._capped = subject.candidate.constants.get("REFERENCE") is not True
         self._order = np.random.default_rng(seed.derive("order", subject.candidate.id).integer)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vevolve.evaluators.contract import Function, Problem, Published, Stage, Workload
+from vevolve.errors import BadInput, UnknownName
+from vevolve.evaluators.contract import Certifier, Function, Problem, Published, Sealing, Stage, Workload
 from vevolve.evaluators.sparse_decode import feedback, scores, session
 from vevolve.evaluators.sparse_decode.session import Session
 from vevolve.evaluators.sparse_decode.workload import (
     BUDGETS,
     Case,
+    Operating,
     family_cases,
     file_cases,
     operating_points,
     shipped_cases,
     tiny_cases,
+    verified,
 )
-from vevolve.types import Objective, Seed, Subject, Verdict
+from vevolve.types import Candidate, Objective, Seed, Subject, Verdict
 
 if TYPE_CHECKING:
     from vevolve.evaluators.inside.context import Context
@@ -114,6 +118,40 @@ class SparseDecode(Problem):
         from vevolve.evaluators.sparse_decode.inside import SparseInside
 
         return SparseInside(subject, context, label, seed)
+
+    def sealing_point(self, candidate: Candidate, sealing: Sealing) -> dict[str, Any]:
+        """The operating point of that label; without one, epsilon and delta, of a method that verifies itself."""
+        return dataclasses.asdict(_sealing(candidate, sealing))
+
+    def certifier(self, candidate: Candidate, sealing: Sealing) -> Certifier:
+        """Documents of the sealed sources, read by the offline model or the one that is named."""
+        from vevolve.evaluators.sparse_decode.certify import SparseCertifier
+        from vevolve.evaluators.sparse_decode.models import OFFLINE, load
+
+        point = _sealing(candidate, sealing)
+        return SparseCertifier(
+            load(sealing.model or OFFLINE),
+            point,
+            sealing.epsilon,
+            tokens=sealing.tokens,
+            steps=sealing.steps,
+            layers=sealing.layers,
+        )
+
+
+def _sealing(candidate: Candidate, sealing: Sealing) -> Operating:
+    points = operating_points(candidate)
+    if not sealing.at:
+        if candidate.constants.get("VERIFIED") is True:
+            return verified(sealing.epsilon, sealing.delta)
+        raise BadInput(
+            "The program does not declare VERIFIED = True, so it cannot be asked for an epsilon and a delta: name the "
+            f"operating point to certify, --at '{points[2].label}' or another of its budgets."
+        )
+    found = [point for point in points if point.label == sealing.at]
+    if not found:
+        raise UnknownName("operating point", sealing.at, [point.label for point in points])
+    return found[0]
 
 
 def _build_cost(answered: Session, cases: Sequence[Case]) -> dict[str, float]:

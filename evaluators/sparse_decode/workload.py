@@ -91,11 +91,13 @@ def operating_points(candidate: Candidate, budgets: Sequence[int] = BUDGETS) -> 
     """The token budgets, then the (epsilon, delta) points where the candidate declares `VERIFIED = True`."""
     points = [Operating(f"{tokens} tokens", tokens=tokens) for tokens in budgets]
     if candidate.constants.get("VERIFIED") is True:
-        points += [
-            Operating(f"eps={_short(epsilon)} delta={_short(delta)}", epsilon=epsilon, delta=delta)
-            for epsilon, delta in BOUNDS
-        ]
+        points += [verified(epsilon, delta) for epsilon, delta in BOUNDS]
     return tuple(points)
+
+
+def verified(epsilon: float, delta: float) -> Operating:
+    """The setting at which a method that verifies itself is asked for an error bound."""
+    return Operating(f"eps={_short(epsilon)} delta={_short(delta)}", epsilon=epsilon, delta=delta)
 
 
 def questions(cases: Sequence[Case], points: Sequence[Operating]) -> Iterator[Question]:
