@@ -8,7 +8,7 @@ from vevolve.evaluators.kv_quantization.codec import Prompt, Terms, decode, enco
 from vevolve.evaluators.sparse_decode.session import parameters
 from vevolve.types import Seed, Subject, Value
 
-DRAWS = 48
+DRAWS = 32
 """Independent draws of the shared randomness."""
 ROUNDING = 0.002
 """Relative bias that is excused: float16 norms, and a normal approximation over the draws."""

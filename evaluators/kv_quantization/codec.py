@@ -54,14 +54,14 @@ class Decoded:
     """What came back of a prompt.
 
     Attributes:
-        keys: float [H, n, d], finite.
-        values: float [H, n, d], finite.
+        keys: float32 [H, n, d], finite.
+        values: float32 [H, n, d], finite.
         bits: mean bits per element of K and V, of the frame's bytes with all headers.
         tensors: payload bytes of the code by tensor.
     """
 
-    keys: NDArray[Any]
-    values: NDArray[Any]
+    keys: NDArray[np.float32]
+    values: NDArray[np.float32]
     bits: float
     tensors: Mapping[str, int]
 
@@ -120,7 +120,7 @@ def compress(
                 _within(prompt, codes[-1], cap)
     # The order depends on the program too: no lineage can learn which code is decoded before which.
     draw = np.random.default_rng(seed.derive("order", subject.candidate.id, f"{cap:g}").integer)
-    found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+    found: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     with subject.fresh() as process:
         for place in draw.permutation(len(prompts)).tolist():
             found[place] = decode(process, prompts[place], codes[place], terms)
@@ -131,7 +131,7 @@ def compress(
     for place in draw.permutation(len(prompts))[:alone].tolist():
         with subject.fresh() as process:
             again = decode(process, prompts[place], codes[place], terms)
-        if any(_bytes(one) != _bytes(other) for one, other in zip(again, found[place], strict=True)):
+        if any(one.tobytes() != other.tobytes() for one, other in zip(again, found[place], strict=True)):
             _unstable("decode", prompts[place], cap)
     return [
         Decoded(*found[place], bits_of(prompt, code), {name: tensor.nbytes for name, tensor in code.items()})
@@ -159,7 +159,9 @@ def encode(process: Process, prompt: Prompt, terms: Terms) -> Frame:
     return code
 
 
-def decode(process: Process, prompt: Prompt, code: Frame, terms: Terms) -> tuple[NDArray[Any], NDArray[Any]]:
+def decode(
+    process: Process, prompt: Prompt, code: Frame, terms: Terms
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Keys and values [H, n, d] from a code. Raises `CandidateFault` for another shape or what is not finite."""
     try:
         answer: Frame = process.call(
@@ -170,11 +172,10 @@ def decode(process: Process, prompt: Prompt, code: Frame, terms: Terms) -> tuple
         )
         if list(answer) != ["0", "1"]:
             raise CandidateFault("wrong", f"decode must return (keys, values); it returned parts {list(answer)[:4]}")
-        for what, array in zip(("keys", "values"), answer.values(), strict=True):
-            _check(what, array, prompt.keys.shape)
+        shape = prompt.keys.shape
+        return _checked("keys", answer["0"], shape), _checked("values", answer["1"], shape)
     except CandidateFault as fault:
         _located(fault, "decode", prompt, terms.cap)
-    return answer["0"], answer["1"]
 
 
 def bits_of(prompt: Prompt, code: Frame) -> float:
@@ -195,16 +196,20 @@ def _within(prompt: Prompt, code: Frame, cap: float) -> None:
     _located(fault, "encode", prompt, cap)
 
 
-def _check(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+def _checked(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """As float32, which is what a model would get."""
     if array.shape != shape or array.dtype.kind != "f":
         raise CandidateFault(
             "wrong", f"decoded {what} must be floats of shape {list(shape)}; got {array.dtype} {list(array.shape)}"
         )
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32, copy=False)
+    if not np.isfinite(found).all():
         raise CandidateFault(
             "wrong",
             f"decoded {what} hold NaN or infinity (float16 ends at 65504: clamp before you store half precision)",
         )
+    return found
 
 
 def _digest(frame: Frame) -> bytes:
@@ -213,10 +218,6 @@ def _digest(frame: Frame) -> bytes:
     for path, array in frame.items():
         digest.update(f"{path} {array.dtype} {array.shape}\0".encode() + array.tobytes())
     return digest.digest()
-
-
-def _bytes(array: NDArray[Any]) -> bytes:
-    return array.dtype.str.encode() + array.tobytes()
 
 
 def _unstable(function: str, prompt: Prompt, cap: float) -> NoReturn:

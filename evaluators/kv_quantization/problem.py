@@ -57,6 +57,7 @@ class KvQuantization(Problem):
     )
     arrays = "torch"
     default_seed = "kivi"
+    headline = "3.75 bits"
     # About 4 % less error over one doubling of bits, as in `sparse_decode`.
     promotion_gain = 0.005
     shares = ("inside", "sparse_decode")

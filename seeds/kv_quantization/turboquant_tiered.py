@@ -113,11 +113,11 @@ def unrotate(unit, norm, spin):
 
 def codebook(bits, width):
     """Return the levels for one coordinate of a random unit vector of that width, [2 ** bits], in order."""
-    t = (torch.arange(8000, dtype=torch.float64) + 0.5) / 4000 - 1
+    t = (torch.arange(5000, dtype=torch.float64) + 0.5) / 2500 - 1
     return lloyd(t, (1 - t.square()) ** ((width - 3) / 2), bits).float()
 
 
-def lloyd(x, weight, bits, rounds=15):
+def lloyd(x, weight, bits, rounds=10):
     """Return 2 ** bits levels for points x [m], in order, of these weights: one-dimensional k-means.
 
     It starts with levels as dense as the cube root of the weights, which is right for many, so that few rounds do.
@@ -125,9 +125,9 @@ def lloyd(x, weight, bits, rounds=15):
     start = weight.pow(1 / 3).cumsum(0)
     levels = x[torch.searchsorted(start, (torch.arange(2**bits) + 0.5) / 2**bits * start[-1]).clamp(max=len(x) - 1)]
     mass, moment = (torch.nn.functional.pad(each.cumsum(0), (1, 0)) for each in (weight, weight * x))
+    ends = torch.tensor([0, len(x)], device=x.device)
     for _ in range(rounds):
-        cuts = torch.searchsorted(x, (levels[1:] + levels[:-1]) / 2)
-        cuts = torch.nn.functional.pad(torch.nn.functional.pad(cuts, (1, 0)), (0, 1), value=len(x))
+        cuts = torch.cat([ends[:1], torch.searchsorted(x, (levels[1:] + levels[:-1]) / 2), ends[1:]])
         size = mass[cuts].diff()
         levels = torch.where(size > 0, moment[cuts].diff() / size.clamp(min=1e-300), levels)
     return levels.sort().values

@@ -216,6 +216,7 @@ def test_compress_takes_the_layers_of_any_model_in_their_order():
     [
         ("keys, values * float('nan')", "decoded values hold NaN"),
         ("(keys * 1e7).half(), values", "decoded keys hold NaN or infinity .float16 ends at 65504"),
+        ("keys.double() * 1e300, values", "decoded keys hold NaN or infinity"),
         ("keys[:, 1:], values", "decoded keys must be floats of shape"),
         ("keys.int(), values", "decoded keys must be floats of shape"),
         ("keys, values, keys", r"must return \(keys, values\)"),
