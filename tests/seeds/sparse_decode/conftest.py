@@ -179,4 +179,6 @@ def seed(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The functions of this file: test modules are imported by path and cannot import it."""
-    return SimpleNamespace(load=load, tokens=tokens, verified=verified, named=named, draw=draw, spiky=spiky, Step=Step)
+    return SimpleNamespace(
+        load=load, tokens=tokens, verified=verified, named=named, draw=draw, spiky=spiky, Step=Step, Index=Index
+    )
