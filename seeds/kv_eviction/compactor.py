@@ -40,9 +40,9 @@ def leverage(keys, rope_base, rng):
     heads, n, d = keys.shape
     plain = rotate(keys, -torch.arange(n, device=keys.device, dtype=keys.dtype), rope_base)
     sketch = torch.randn(heads, d, SKETCH, generator=rng, device=keys.device) / SKETCH**0.5
-    x = (plain - plain.mean(dim=1, keepdim=True)) @ sketch
-    factor = torch.linalg.cholesky(x.mT @ x + RIDGE * torch.eye(SKETCH, device=keys.device))
-    return (x.mT * torch.cholesky_solve(x.mT, factor)).sum(dim=1)
+    x = ((plain - plain.mean(dim=1, keepdim=True)) @ sketch).double()  # few or long keys: the ridge is all that is left
+    factor = torch.linalg.cholesky(x.mT @ x + RIDGE * torch.eye(SKETCH, device=keys.device).double())
+    return (x.mT * torch.cholesky_solve(x.mT, factor)).sum(dim=1).to(keys.dtype)
 
 
 def local(keys, queries):
