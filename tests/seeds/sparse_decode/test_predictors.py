@@ -23,7 +23,7 @@ OVER = {"vattention_hash": "hash_attention", "vattention_lightning": "lightning_
 BITS = {
     "hash_attention": 32,
     "lightning_indexer": 128,
-    "socket": 600 + 16,
+    "socket": 600,
     "pqcache": 12,
     "pqcache_tail": 12,
     "double_sparsity": 32,
@@ -107,17 +107,18 @@ def indexer_scores(step, h, params, seed):
     return scores
 
 
-def socket_scores(step, h):
+def socket_scores(step, h, value_aware):
     q, k = step.query[h].double().numpy(), step.keys[h, : step.n].double().numpy()
     k, d = k - k[: step.prompt].mean(axis=0), q.shape[1]
     normals = fixed_normals(600, d, seed=0).reshape(60, 10, d)
     corners = np.array([[1 if corner >> p & 1 else -1 for p in range(10)] for corner in range(1024)])
-    tables = [[softmax(corners @ np.tanh(table @ row) / 0.4) for table in normals] for row in q]
+    tables = [[softmax(corners @ np.tanh(table @ row) / np.sqrt(d) / 0.4) for table in normals] for row in q]
     scores = []
     for j, key in enumerate(k):
         buckets = [sum(1 << p for p in range(10) if table[p] @ key >= 0) for table in normals]
         soft = sum(one[t][buckets[t]] for one in tables for t in range(60))
-        scores.append(soft * float(np.float16(np.linalg.norm(step.values[h, j].double().numpy()))))
+        norm = float(np.float16(np.linalg.norm(step.values[h, j].double().numpy())))
+        scores.append(soft * norm if value_aware else soft)
     return scores
 
 
@@ -191,11 +192,13 @@ def test_the_indexer_ranks_by_gated_rectified_products(lab, shape, learned):
     agree(chosen(ids), [best(indexer_scores(step, h, step.params, seed), seed, 30) for h in range(heads)], slack=1)
 
 
+@pytest.mark.parametrize("value_aware", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_socket_ranks_by_soft_collisions_and_value_norms(lab, shape):
+def test_socket_ranks_by_soft_collisions_and_where_asked_value_norms(lab, shape, value_aware):
     step, seed = lab.draw(**shape), lab.load("socket")
+    seed.VALUE_AWARE = value_aware
     ids, _ = step.answer(seed, lab.tokens(30))
-    agree(chosen(ids), [best(socket_scores(step, h), seed, 30) for h in range(len(step.keys))])
+    agree(chosen(ids), [best(socket_scores(step, h, value_aware), seed, 30) for h in range(len(step.keys))], slack=1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -264,6 +267,9 @@ def test_index_bits_a_token_are_those_of_the_cost_sheet(lab, name):
         return 8 * sum(tensor.nbytes for tensor in index.values())
 
     assert (size(512) - size(256)) / 256 == BITS[OVER.get(name, name)]
+    if name == "socket":
+        seed.VALUE_AWARE = True
+        assert (size(512) - size(256)) / 256 == 600 + 16
 
 
 @pytest.mark.parametrize("name", [*BITS, *OVER, "oracle_topk_tail"])
