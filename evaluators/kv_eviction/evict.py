@@ -133,6 +133,12 @@ def score(
             "wrong",
             f"score returned {wrong} NaN of {heads} x {n} scores; compute in float32, where half precision overflows",
         )
+    if budget.tokens < n and (blank := np.flatnonzero(np.isinf(found).all(axis=1))).size:
+        raise CandidateFault(
+            "wrong",
+            f"score returned infinity for every token of head {blank[0]}, which says nothing; +inf marks tokens that "
+            f"must stay, and the budget of {budget.tokens} cannot hold all {n}",
+        )
     return found
 
 

@@ -50,7 +50,8 @@ def score(keys, values, queries, rope_base):
     logits[:, :, :SINKS] = -torch.inf
     expected = logits.softmax(dim=-1).nan_to_num().mean(dim=1)
     scores = (expected + EPSILON) * values.norm(dim=-1)
-    scores[:, :SINKS] = torch.inf
+    first = torch.arange(keys.shape[1], device=keys.device)[:SINKS]
+    scores[:, :SINKS] = 2 * scores.max() + SINKS - first
     return scores
 
 

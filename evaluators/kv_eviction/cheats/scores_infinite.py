@@ -1,7 +1,7 @@
 """Declare every token as one that must stay.
 
 Group: numbers
-Expected: fair - of equal scores the newest stay, within the budget
+Expected: wrong
 """
 
 import torch

@@ -123,6 +123,11 @@ def test_the_whole_budget_may_be_spent_to_the_token(make_context):
     [
         ("return keys.norm(dim=-1) * torch.nan", "80 NaN of 2 x 40"),
         ("return (keys.half() * 6e4 * 6e4).sum(dim=-1)", "NaN"),
+        (
+            "return torch.full(keys.shape[:2], torch.inf)",
+            "infinity for every token of head 0.*the budget of 10 cannot hold",
+        ),
+        ("return keys.norm(dim=-1) - torch.tensor([[0.0], [torch.inf]])", "every token of head 1"),
         ("return keys", "shape"),
         ("return keys.norm(dim=-1)[:, :-1]", "shape"),
         ("return keys.norm(dim=-1) + 1j", "numbers"),
@@ -167,6 +172,13 @@ def test_nothing_of_the_question_is_handed_over(make_context):
 def test_evidence_that_was_not_recorded_is_missed_in_one_line(make_context, name):
     with pytest.raises(BadInput, match=f"scores with `{name}`, which the context does not hold"):
         run(f"def score(keys, {name}):\n    return -keys.norm(dim=-1)\n", make_context(evidence=False, n=40))
+
+
+def test_where_more_tokens_must_stay_than_may_the_newest_do(make_context):
+    source = NEWEST.replace("return torch", "found = torch").rstrip() + (
+        ".clone()\n    found[:, :30] = torch.inf\n    return found\n"
+    )
+    assert rows(run(source, make_context(n=40))) == [list(range(20, 30))] * 2
 
 
 def test_layers_of_a_whole_model_are_evicted_in_one_call():
