@@ -54,7 +54,8 @@ def append(index, keys):
 
 def side(x, planes):
     """Return on which side of each plane the vectors x [H, m, d] lie, bool [planes, H, TABLES, m]."""
-    return (planes[:, None] @ x.mT) >= 0
+    found = planes.flatten(0, 1) @ x.flatten(0, 1).T >= 0
+    return found.view(*planes.shape[:2], *x.shape[:2]).transpose(1, 2)
 
 
 def pack(bits):
@@ -95,8 +96,7 @@ def hits(query, index, cache, count):
     seed, covered = facts.tolist()
     planes = normals(seed, query.shape[2], count, query.device)
     newest = cache.keys(torch.arange(covered, cache.n, device=query.device).expand(len(query), -1))
-    fresh = side(newest - mean, planes)
-    own = side(query, planes)  # [count, H, TABLES, G]
+    own, fresh = side(torch.cat([query, newest - mean], dim=1), planes).tensor_split([query.shape[1]], dim=3)
     turn = (torch.arange(TABLES, device=query.device) % query.shape[1]).expand(*own.shape[:2], -1)
     own = own.gather(3, turn[..., None])
     equal = packed[0] ^ ~(own[0] * 255).byte()
