@@ -1,0 +1,204 @@
+"""Decode attention over chosen tokens: what is checked, what is launched, and with which settings.
+
+out = sum_i exp(s_i - log p_i) v_i / sum_i exp(s_i - log p_i), s_i = q . k_i * scale, over the ids of a KV head (its
+group of query heads shares every key and value that is read) or of a query head. p_i is the inclusion probability of a
+token that was sampled, 1 for one that was chosen: the estimator of vAttention (Desai et al. 2025, arXiv:2510.05688).
+Without ids, all tokens: flash decoding (Dao et al. 2023), the case of density 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vevolve.errors import BadInput
+from vevolve.kernels.attend import tuning
+from vevolve.kernels.attend.kernel import INTERPRETED
+from vevolve.kernels.attend.kernel import attend as kernel
+from vevolve.kernels.attend.tuning import Choice
+from vevolve.kernels.cache import Cache, one_device, whole
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What the splits of a call leave for the one that merges. One call at a time may use it; a graph keeps its own.
+
+    Attributes:
+        partial: float32, sums of weighted values.
+        stats: float32, maximum and mass of each.
+        arrivals: int32, zero between calls.
+    """
+
+    partial: torch.Tensor
+    stats: torch.Tensor
+    arrivals: torch.Tensor
+
+    @staticmethod
+    def of(units: int, rows: int, width: int, splits: int, device: torch.device) -> Workspace:
+        """Room for a call with these sizes."""
+        return Workspace(
+            torch.empty(units * splits * rows * width, dtype=torch.float32, device=device),
+            torch.empty(units * splits * rows * 2, dtype=torch.float32, device=device),
+            torch.zeros(units, dtype=torch.int32, device=device),
+        )
+
+
+def attend(
+    query: torch.Tensor,
+    cache: Cache,
+    ids: torch.Tensor | None = None,
+    log_prob: torch.Tensor | None = None,
+    counts: torch.Tensor | None = None,
+    *,
+    grain: int = 1,
+    scale: float | None = None,
+    choice: Choice | None = None,
+    workspace: Workspace | None = None,
+    out: tuple[torch.Tensor, torch.Tensor] | None = None,
+    checked: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend from one query per head to chosen tokens.
+
+    Args:
+        query: [B, H, G, d], of the type of the cache, contiguous.
+        cache: the layer's keys and values.
+        ids: int32 [B, H, m], shared by the group, or [B, H, G, m]; -1 pads. None: all tokens.
+        log_prob: float32, like ids: the natural logarithm of each one's inclusion probability. None: all are 1.
+        counts: int32 [B, H] or [B, H, G]: how many of the m ids are meant. None: all.
+        grain: tokens that an id stands for: id i means tokens grain * i to grain * (i + 1) - 1, a power of two.
+        scale: of the scores; d ** -0.5 by default.
+        choice: block, splits, warps and stages; by default what was tuned for this class of shapes.
+        workspace: to reuse; needed in a graph that is captured beside others.
+        out: where to write the results.
+        checked: also look at the ids, probabilities, lengths and page table, which waits for the device.
+
+    Returns:
+        out [B, H, G, d] of the query's type, and the natural logarithm of the denominator, float32 [B, H, G]. A head
+        for which no token is left gets NaN and -inf. Without `checked`, an id beyond the sequence's length is left out,
+        and a page table that points outside of the cache reads outside of it.
+
+    Raises:
+        BadInput: shapes, types, strides or alignment; with `checked` also contents.
+    """
+    check(query, cache, ids, log_prob, counts, grain)
+    if checked:
+        check_content(cache, ids, log_prob, counts, grain)
+    batch, heads, group, width = query.shape
+    single = ids is not None and ids.dim() == 4
+    units, rows = (heads * group, 1) if single else (heads, group)
+    listed = cache.page * (1 if cache.table is None else cache.table.shape[1]) if ids is None else ids.shape[-1] * grain
+    key = tuning.shape_class(query, batch * units, rows, listed, grain, cache.table is not None, ids is None)
+    choice = choice or tuning.choose(key, batch * units, listed, query.device)
+    if workspace is None:
+        workspace = Workspace.of(batch * units, rows, width, choice.splits, query.device)
+    if workspace.partial.numel() < batch * units * choice.splits * rows * width:
+        raise BadInput(f"Expected a workspace for {choice.splits} splits, got one that is too small.")
+    result, lse = out or (torch.empty_like(query), torch.empty(query.shape[:3], device=query.device))
+    none = cache.lengths
+    kernel[(choice.splits, batch * units)](
+        query,
+        cache.keys,
+        cache.values,
+        none if ids is None else ids,
+        none if log_prob is None else log_prob,
+        none if counts is None else counts,
+        cache.lengths,
+        none if cache.table is None else cache.table,
+        workspace.partial,
+        workspace.stats,
+        workspace.arrivals,
+        result,
+        lse,
+        width**-0.5 if scale is None else scale,
+        0 if ids is None else ids.shape[-1],
+        choice.splits,
+        *(cache.keys.stride(place) for place in range(3)),
+        *(cache.values.stride(place) for place in range(3)),
+        0 if cache.table is None else cache.table.stride(0),
+        UNITS=units,
+        SHARED_BY=group if single else 1,
+        ROWS=rows,
+        WIDTH=width,
+        PAGE=cache.page,
+        GRAIN=grain,
+        DENSE=ids is None,
+        WEIGHTED=log_prob is not None,
+        COUNTED=counts is not None,
+        PAGED=cache.table is not None,
+        PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
+        SPLITS_PADDED=power_of_two(choice.splits),
+        WIDTH_PADDED=power_of_two(width),
+        ROWS_PADDED=max(16, power_of_two(rows)),
+        BLOCK=choice.block,
+        STAGES=choice.stages,
+        WIDEN=INTERPRETED and query.dtype == torch.bfloat16,
+        num_warps=choice.warps,
+    )
+    return result, lse
+
+
+def power_of_two(count: int) -> int:
+    """The least power of two that is not below a count."""
+    return 1 << (count - 1).bit_length()
+
+
+def check(
+    query: torch.Tensor,
+    cache: Cache,
+    ids: torch.Tensor | None,
+    log_prob: torch.Tensor | None,
+    counts: torch.Tensor | None,
+    grain: int,
+) -> None:
+    """Everything that can be told without the device. Raises BadInput."""
+    cache.check()
+    if query.dim() != 4:
+        raise BadInput(f"Expected a query of shape [B, H, G, d], got {list(query.shape)}.")
+    batch, heads, group, _ = query.shape
+    whole("query", query, cache.keys.dtype, (cache.batch, cache.heads, None, cache.width))
+    if group < 1:
+        raise BadInput("Expected at least one query head for each KV head, got none.")
+    one_device(query, cache.keys, ids, log_prob, counts)
+    if grain < 1 or grain & (grain - 1):
+        raise BadInput(f"Expected a grain of a power of two of tokens, got {grain}.")
+    if ids is None:
+        if log_prob is not None or counts is not None or grain != 1:
+            raise BadInput("Expected ids where log_prob, counts or a grain is given.")
+        return
+    shape = (batch, heads, None) if ids.dim() == 3 else (batch, heads, group, None)
+    whole("ids", ids, torch.int32, shape)
+    if not ids.shape[-1]:
+        raise BadInput("Expected at least one token for each head, got none: attention over nothing has no value.")
+    if log_prob is not None:
+        whole("log_prob", log_prob, torch.float32, tuple(ids.shape))
+    if counts is not None:
+        whole("counts", counts, torch.int32, tuple(ids.shape[:-1]))
+
+
+def check_content(
+    cache: Cache, ids: torch.Tensor | None, log_prob: torch.Tensor | None, counts: torch.Tensor | None, grain: int
+) -> None:
+    """What only the device can tell. Raises BadInput."""
+    cache.check_content()
+    if ids is None:
+        return
+    listed = ids.shape[-1]
+    if counts is not None and (int(counts.min()) < 0 or int(counts.max()) > listed):
+        raise BadInput(f"Expected counts of 0 to {listed}, got {int(counts.min())} to {int(counts.max())}.")
+    meant = ids >= 0
+    if counts is not None:
+        meant &= torch.arange(listed, device=ids.device) < counts[..., None]
+    most = (cache.lengths - 1) // grain
+    beyond = (ids > most.view(-1, *[1] * (ids.dim() - 1))) | (ids < -1)
+    if counts is not None:
+        beyond &= torch.arange(listed, device=ids.device) < counts[..., None]
+    if bool(beyond.any()):
+        place = beyond.nonzero()[0].tolist()
+        room = int(most[place[0]])
+        raise BadInput(f"Expected ids of 0 to {room}, or -1, in sequence {place[0]}, got {int(ids[tuple(place)])} at {place}.")
+    if not bool(meant.any(dim=-1).all()):
+        place = (~meant.any(dim=-1)).nonzero()[0].tolist()
+        raise BadInput(f"Expected at least one token for each head, got none at {place}: nothing has no attention.")
+    if log_prob is not None and not bool(((log_prob <= 0) & log_prob.isfinite() | ~meant).all()):
+        raise BadInput("Expected logarithms of probabilities in (0, 1], got one that is positive or not finite.")

@@ -1,0 +1,34 @@
+"""The twins of the selections: every score, then a stable sort."""
+
+from __future__ import annotations
+
+import torch
+
+from vevolve.kernels.select.hamming import BITS
+
+
+def hamming(
+    query: torch.Tensor,
+    planes: torch.Tensor,
+    codes: torch.Tensor,
+    lengths: torch.Tensor,
+    wanted: int,
+    sinks: int = 4,
+    window: int = 0,
+) -> list[list[set[int]]]:
+    """The tokens of each sequence and KV head; arguments as of `vevolve.kernels.select.hamming`.
+
+    Forced tokens first, then those with the fewest differing bits, summed over the group; the earliest among equals.
+    """
+    chosen: list[list[set[int]]] = []
+    for b in range(len(codes)):
+        n = int(lengths[b])
+        chosen.append([])
+        for h in range(codes.shape[1]):
+            signs = (query[b, h].float() @ planes[h].float()) > 0  # [G, 32]
+            bits = (codes[b, h, :n, None] >> torch.arange(BITS, device=codes.device)) & 1
+            score = (bits[:, None].bool() ^ signs).sum(dim=(1, 2))
+            score[:sinks] = -1
+            score[max(n - window, 0) :] = -1
+            chosen[b].append(set(score.argsort(stable=True)[:wanted].tolist()))
+    return chosen

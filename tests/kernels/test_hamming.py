@@ -1,0 +1,84 @@
+"""Selection by bits against a stable sort: groups, ragged lengths, sinks, windows, ties, and a sample that misleads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.kernels.cases import DEVICE
+from vevolve.errors import BadInput
+from vevolve.kernels.select import naive
+from vevolve.kernels.select.hamming import BITS, Hamming, encode
+from vevolve.kernels.select.hamming_kernel import popcount  # noqa: F401
+
+
+def _case(lengths: tuple[int, ...], heads: int, group: int, width: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    rng = torch.Generator().manual_seed(seed)
+    planes = torch.randn(heads, width, BITS, generator=rng)
+    keys = torch.randn(len(lengths), heads, max(lengths), width, generator=rng)
+    query = torch.randn(len(lengths), heads, group, width, generator=rng)
+    held = torch.tensor(lengths, dtype=torch.int32)
+    return query.to(DEVICE), planes.to(DEVICE), encode(keys, planes).to(DEVICE), held.to(DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "heads", "group", "width", "wanted"),
+    [
+        pytest.param((2500,), 1, 4, 64, 50, id="G4"),
+        pytest.param((3000, 1037), 2, 1, 96, 61, id="ragged-G1-d96"),
+        pytest.param((2049,), 2, 3, 128, 41, id="G3"),
+        pytest.param((1500,), 1, 8, 64, 200, id="G8"),
+        pytest.param((700, 20), 2, 5, 64, 30, id="shorter-than-the-sample-G5"),
+    ],
+)
+def test_the_tokens_are_those_of_a_stable_sort(
+    lengths: tuple[int, ...], heads: int, group: int, width: int, wanted: int
+) -> None:
+    query, planes, codes, held = _case(lengths, heads, group, width)
+    select = Hamming.of(planes, codes, held, wanted, sinks=3, window=5, chunk=1024)
+    ids, counts = select(query)
+    truth = naive.hamming(query, planes, codes, held, wanted, sinks=3, window=5)
+    assert not select.misled.any()
+    for b, length in enumerate(lengths):
+        for h in range(heads):
+            assert int(counts[b, h]) == min(wanted, length)
+            found = ids[b, h, : int(counts[b, h])].tolist()
+            assert len(set(found)) == len(found) and set(found) == truth[b][h]
+
+
+def test_a_second_call_answers_the_second_query() -> None:
+    query, planes, codes, held = _case((1500,), 1, 4, 64)
+    select = Hamming.of(planes, codes, held, 40, chunk=1024)
+    select(-query)
+    ids, _ = select(query)
+    assert set(ids[0, 0].tolist()) == naive.hamming(query, planes, codes, held, 40)[0][0]
+
+
+def test_equal_scores_go_to_the_earliest() -> None:
+    query, planes, codes, held = _case((1500,), 1, 4, 64)
+    codes = torch.zeros_like(codes)
+    ids, _ = Hamming.of(planes, codes, held, 77, sinks=0, chunk=1024)(query)
+    assert sorted(ids[0, 0].tolist()) == list(range(77))
+
+
+def test_a_sample_that_misleads_is_told_and_the_number_stays_right() -> None:
+    query, planes, codes, held = _case((4096,), 1, 4, 64)
+    like = encode(query[:, :, :1], planes)[0, 0, 0]
+    sampled = (torch.arange(4096) % 32 < 8).to(codes.device)
+    codes = torch.where(sampled, like, ~like).expand_as(codes).contiguous()  # what the sample sees is unlike the rest
+    select = Hamming.of(planes, codes, held, 3000, sinks=0, chunk=1024)
+    ids, counts = select(query)
+    assert int(counts) == 3000 and len(set(ids[0, 0].tolist())) == 3000
+    assert int(select.misled) == 1
+
+
+def test_bad_input_is_one_clear_error() -> None:
+    query, planes, codes, held = _case((100,), 2, 4, 64)
+    with pytest.raises(BadInput, match="codes of type int32, got int64"):
+        Hamming.of(planes, codes.long(), held, 10)
+    with pytest.raises(BadInput, match="sinks and window among them, got 3 with 4 and 0"):
+        Hamming.of(planes, codes, held, 3)
+    with pytest.raises(BadInput, match="query to be contiguous"):
+        Hamming.of(planes, codes, held, 10)(query.mT.contiguous().mT)
+    with pytest.raises(BadInput, match="query of type float32"):
+        Hamming.of(planes, codes, held, 10)(query.half())
