@@ -61,7 +61,8 @@ def side(x, planes):
 def pack(bits):
     """Return bits [..., m] as bytes, uint8 [..., ceil(m / 8)]."""
     bits = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8)).unflatten(-1, (-1, 8))
-    return (bits * 2 ** torch.arange(8, device=bits.device)).sum(dim=-1).byte()
+    place = (2 ** torch.arange(8, device=bits.device)).byte()
+    return (bits * place).sum(dim=-1, dtype=torch.uint8)
 
 
 def unpack(packed):

@@ -42,9 +42,9 @@ def planes(d, device):
 
 def pack(bits):
     """Return bits [H, TABLES, PLANES, n] as bytes: eight of a table in one, the first two of four tables in one."""
-    place = 2 ** torch.arange(8, device=bits.device)[:, None]
-    high, low = (bits[:, :, :2] * place[:2]).sum(dim=2), (bits[:, :, 2:] * place).sum(dim=2)
-    return low.byte(), (high.unflatten(1, (-1, 4)) * place[::2]).sum(dim=2).byte()
+    place, byte = (2 ** torch.arange(8, device=bits.device)).byte()[:, None], torch.uint8
+    high, low = (bits[:, :, :2] * place[:2]).sum(dim=2, dtype=byte), (bits[:, :, 2:] * place).sum(dim=2, dtype=byte)
+    return low, (high.unflatten(1, (-1, 4)) * place[::2]).sum(dim=2, dtype=byte)
 
 
 def build(keys, values):
