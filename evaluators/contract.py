@@ -150,6 +150,9 @@ class Problem:
     """What a candidate sees where an array is passed."""
     default_seed: ClassVar[str] = "seed"
     """The seed that `check problem` takes for an honest program."""
+    headline: ClassVar[str] = ""
+    """The label of the operating point that leaderboards rank by, and at which the model stage judges by default.
+    "" where the problem has no model stage."""
     promotion_gain: ClassVar[float] = 0.0
     """Hypervolume that a candidate must add to the `search` front, more than this, to be examined for promotion."""
     published: ClassVar[tuple[Published, ...]] = ()
@@ -224,10 +227,14 @@ class Problem:
 
     # ---------------------------------------------------------------------------------------------- what it is
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
         """The folder that holds the problem."""
-        return Path(inspect.getfile(type(self))).resolve().parent
+        try:
+            file = inspect.getfile(type(self))
+        except (TypeError, OSError):  # its module was not imported here: it came by value, or was typed in
+            file = type(self).examine.__code__.co_filename
+        return Path(file).resolve().parent
 
     @functools.cached_property
     def hash(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from vevolve.errors import BadInput
 from vevolve.evaluators.inside.cases import Case, cases
 from vevolve.evaluators.inside.context import Context, Floats, prefill
 from vevolve.evaluators.inside.continuation import Attention, Dense, continued
@@ -94,6 +95,8 @@ def judge(
     Raises:
         BadInput: the problem has no model stage or no such operating point; the model cannot be loaded.
     """
+    if not problem.headline:
+        raise BadInput(f"{problem.name} has no model stage.")
     loaded = load(model) if isinstance(model, str) else model
     asked = cases(loaded, "select", DECLARED, each=each)
     try:

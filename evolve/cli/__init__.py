@@ -17,7 +17,7 @@ import typer
 
 from vevolve import __version__
 from vevolve.errors import BadInput, UnknownName, VEvolveError
-from vevolve.evolve.cli import attack, doctor, judge, make, read, run
+from vevolve.evolve.cli import attack, certify, doctor, judge, leaderboard, make, read, run, web
 
 DONE, FAILED, MISUSE, NOTHING_VALID = 0, 1, 2, 3
 """Exit codes."""
@@ -62,14 +62,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": read.diff,
     "export": read.export,
     "rm": read.rm,
+    "certify": certify.certify,
+    "audit": certify.audit,
+    "verify": certify.verify,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.command("web")(web.web)
 app.add_typer(make.traces, name="traces")
 app.add_typer(make.new, name="new")
 app.add_typer(judge.check, name="check")
 app.command("attack")(attack.attack_problem)
 app.command("doctor")(doctor.doctor)
+app.command("leaderboard")(leaderboard.leaderboard)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

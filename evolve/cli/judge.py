@@ -32,6 +32,16 @@ def evaluate(
         typer.Option(metavar="FILE", help="Recorded traces to examine on, instead of the shipped ones."),
     ] = None,
     split: Annotated[str, typer.Option(metavar="search|select", help="select is what decides promotion.")] = "search",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Judge it inside this language model instead: smollm2 (offline), a folder, or a Hugging Face name.",
+        ),
+    ] = None,
+    point: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="With --model: the operating point, such as '128 tokens'.")
+    ] = None,
     allow_degraded: AllowDegraded = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,15 +49,25 @@ def evaluate(
 
     It runs in the sandbox. Exits with 1 where the verdict is invalid.
     """
+    from vevolve.errors import BadInput
     from vevolve.evaluators.contract import load
+    from vevolve.evaluators.inside.stage import judge
     from vevolve.evaluators.programs import read_program
     from vevolve.evolve.cli import render
     from vevolve.evolve.setup import locate
+    from vevolve.types import Seed
 
+    if point is not None and model is None:
+        raise BadInput("--point says where a model judges; name one with --model.")
     place = locate(file, problem)
     program, loaded = read_program(place.program), load(place.problem)
     with open_sandbox(loaded, allow_degraded) as sandbox:
-        verdict = _examine(loaded, sandbox, program, traces or [], split)
+        if model is not None:
+            verdict = judge(
+                loaded, sandbox.subject(program), point or loaded.headline, Seed(b"vevolve eval"), model=model
+            )
+        else:
+            verdict = _examine(loaded, sandbox, program, traces or [], split)
     if as_json:
         render.print_json({"id": program.id, **verdict.model_dump(mode="json")})
     else:

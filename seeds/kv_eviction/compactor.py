@@ -12,6 +12,7 @@ authors' code); here every head is scored by itself, and logits are scaled. It s
 
 import torch
 
+PUBLISHED = "RULER, Llama-3.1-8B, 25/50/75/95 % dropped: 94.0/87.7/77.8/63.5"
 SKETCH = 48
 RIDGE = 1e-2
 CHUNK = 256

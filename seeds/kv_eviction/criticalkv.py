@@ -8,6 +8,7 @@ With a head budget per layer this becomes the paper's Ada variant (CriticalAdaKV
 
 import torch
 
+PUBLISHED = "none that can be held against ours"
 WINDOW = 32
 KERNEL = 5
 FIRST = 0.5

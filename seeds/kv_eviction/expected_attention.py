@@ -10,6 +10,7 @@ EPSILON = 0 and equal heads).
 
 import torch
 
+PUBLISHED = "none at this length"
 SINKS = 4
 FUTURE = 512
 EPSILON = 1e-2

@@ -5,6 +5,8 @@ score_j = -|k_j|_2, in float32: in bfloat16 most scores tie.
 The paper leaves the first two layers alone and public code may not; here every layer is judged.
 """
 
+PUBLISHED = "none that can be held against ours"
+
 
 def score(keys):
     """Return the importance of each token, [H, n]."""

@@ -8,6 +8,8 @@ and every head keeps its own best so many. The cache stays rectangular. Layer 0 
 
 import torch
 
+PUBLISHED = "none that can be held against ours"
+
 
 def recall(keys, repeat, repeat_mass):
     """Return the attention of the second pass to the context, [H, G, r, n]."""

@@ -11,6 +11,7 @@ also multiplies by |W_O v| / |h|.
 
 import torch
 
+PUBLISHED = "RULER-4k, Llama-3.1-8B, 0/50/80/90 % dropped: 95.7/95.5/94.9/90.5 (arXiv:2505.23416)"
 SINKS = 4
 
 

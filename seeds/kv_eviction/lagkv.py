@@ -11,6 +11,7 @@ half of it at most.
 
 import torch
 
+PUBLISHED = "none that can be held against ours"
 SINKS = 4
 LAG = 128
 

@@ -6,6 +6,7 @@ What all predictors of future attention try to reach (the expected attention of 
 with the expectation known). It is no bound: values are not looked at, and heads get equal budgets.
 """
 
+PUBLISHED = "none: a bound of ours"
 REFERENCE = True
 
 

@@ -5,6 +5,8 @@ The baseline of kvpress (Devoto et al. 2025, arXiv:2510.00636), which keeps no s
 
 import torch
 
+PUBLISHED = "none: a baseline"
+
 
 def score(keys, rng):
     """Return random scores, [H, n]."""

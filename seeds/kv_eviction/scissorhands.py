@@ -10,6 +10,7 @@ KVCache-Factory offers a sampled choice and a decay as well.
 
 import torch
 
+PUBLISHED = "5 times less memory (arXiv:2305.17118, from memory)"
 HISTORY = 400
 RECENT = 10
 DROP = 0.5

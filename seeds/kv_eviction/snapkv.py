@@ -8,6 +8,7 @@ pooling. kvpress pools by mean, before the group is averaged. The newest WINDOW 
 
 import torch
 
+PUBLISHED = "16k tokens: 3.6 times the speed, 8.2 times less memory (arXiv:2404.14469)"
 WINDOW = 32
 KERNEL = 5
 

@@ -8,6 +8,7 @@ keys are turned to their slots (REANCHOR) and the question follows right behind 
 
 import torch
 
+PUBLISHED = "4 million tokens, 22.2 times the speed of recomputation (arXiv:2309.17453, from memory)"
 REANCHOR = True
 SINKS = 4
 

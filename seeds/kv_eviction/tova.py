@@ -8,6 +8,8 @@ kvpress' TOVAPress scores once, with the last query alone; here, as in the paper
 
 import torch
 
+PUBLISHED = "1/8 of the cache, 4.8 times the throughput (arXiv:2401.06104)"
+
 
 def score(keys, queries, budget):
     """Return when each token left the cache, inf for those that stayed, [H, n]; the same in every head."""

@@ -3,6 +3,7 @@
 Not a method: what is stored is what a model has (compare the 16-bit rows of arXiv:2402.02750).
 """
 
+PUBLISHED = "none: what all are compared with"
 REFERENCE = True
 
 

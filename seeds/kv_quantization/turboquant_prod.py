@@ -14,6 +14,7 @@ import math
 
 import torch
 
+PUBLISHED = "inner-product variance 1.57/.56/.18/.047 / d at 1 to 4 bits (arXiv:2504.19874, from memory)"
 UNBIASED = True
 SETTINGS = (8, 7, 6, 5, 4, 3, 2, 1)
 

@@ -13,6 +13,7 @@ import math
 
 import torch
 
+PUBLISHED = "none: a generic recipe"
 SINKS = 4
 SETTINGS = tuple((bits, share / 64) for bits in (8, 7, 6, 5, 4, 3, 2, 1) for share in range(64, -1, -2))
 

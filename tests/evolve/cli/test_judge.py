@@ -130,3 +130,15 @@ def test_doctor_tells_whether_keys_are_set_and_never_what_they_are(vevolve, monk
     plain = vevolve("doctor").out
     assert "OPENAI_API_KEY: set" in plain
     assert "sk-a-secret" not in outcome.out + plain
+
+
+def test_an_operating_point_without_a_model_is_misuse(vevolve) -> None:
+    outcome = vevolve("eval", "sparse_decode/quest", "--point", "64 tokens")
+    assert outcome.code == 2
+    assert "name one with --model" in outcome.err
+
+
+def test_a_model_for_a_problem_without_a_model_stage_is_refused_before_it_is_loaded(vevolve) -> None:
+    outcome = vevolve("eval", "circle_packing/grid", "--model", "no/such-model")
+    assert outcome.code == 2
+    assert "circle_packing has no model stage" in outcome.err

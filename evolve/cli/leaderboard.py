@@ -1,0 +1,139 @@
+"""The command leaderboard: every method side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vevolve.evolve.cli.options import AllowDegraded, AsJson
+
+if TYPE_CHECKING:
+    from vevolve.evaluators.contract import Problem
+    from vevolve.evolve.leaderboard.measured import Measured
+
+PROBLEMS = ("sparse_decode", "kv_eviction", "kv_quantization")
+
+
+def leaderboard(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Programs of yours, measured beside the shipped ones."),
+    ] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option("--problem", "-p", metavar="NAME|DIR", help="Default: all that ship methods.")
+    ] = None,
+    point: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="The operating point that ranks, such as '128 tokens'.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Measure what is missing of the model stage too, inside this model."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what was measured before.")] = False,
+    kept: Annotated[
+        Path | None, typer.Option("--kept", metavar="FILE", help="Where your measurements are kept.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page that needs nothing else.")] = None,
+    allow_degraded: AllowDegraded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print every method of the attention problems: traffic or memory, error, accuracy, and what was published.
+
+    Measurements ship with vEvolve; what is missing, such as a program of yours, is measured first, in the sandbox.
+    """
+    from vevolve.errors import BadInput
+    from vevolve.evaluators.contract import load
+    from vevolve.evolve.cli import render
+    from vevolve.evolve.leaderboard import board, measured
+    from vevolve.evolve.leaderboard.page import page
+
+    if files and len(problem or ()) != 1:
+        raise BadInput("Name the problem that your programs solve: --problem NAME.")
+    own = kept or measured.OWN
+    found: list[tuple[Problem, list[dict[str, Any]]]] = []
+    for name in problem or PROBLEMS:
+        loaded = load(name)
+        known = [*measured.read(own), *measured.read(measured.SHIPPED)]
+        known = _measure(loaded, known, files or [], own, model, fresh, allow_degraded)
+        label = point or loaded.headline
+        entries = measured.entries(loaded, known, files or [])
+        found.append((loaded, board.rows(loaded, entries, label, {})))
+        _check_label(label, found[-1][1])
+    if html is not None:
+        html.write_text(page(found), encoding="utf-8")
+        render.say(f"Wrote {html}.")
+    elif as_json:
+        render.print_json([row for _, rows in found for row in rows])
+    else:
+        for number, (loaded, rows) in enumerate(found):
+            render.say(("\n" if number else "") + f"{loaded.name} at {rows[0]['label'] if rows else '-'}, select split")
+            _print(loaded, rows)
+
+
+def _measure(
+    problem: Problem, known: list[Measured], files: list[Path], own: Path, model: str | None, fresh: bool,
+    allow_degraded: bool,
+) -> list[Measured]:  # fmt: skip
+    """Measure what is missing, and keep each verdict as soon as it is there."""
+    import sys
+
+    from vevolve.evaluators.programs import read_program
+    from vevolve.evolve.cli.judge import open_sandbox
+    from vevolve.evolve.leaderboard import measured
+
+    mine = {file.resolve() for file in files}
+    missing: list[tuple[str, Path, str | None]] = []
+    for method, file in measured.methods(problem, files).items():
+        candidate = read_program(file)
+        for stage, inside in (("select", None), ("model", model)):
+            if stage == "model" and model is None:
+                continue
+            there = [one for one in known if (one.problem, one.method, one.stage) == (problem.name, method, stage)]
+            there = [one for one in there if not inside or one.model == inside]
+            current = any(measured.fits(one, problem, candidate) for one in there)
+            if fresh or not there or (file.resolve() in mine and not current):
+                missing.append((method, file, inside))
+    if not missing:
+        return known
+    with open_sandbox(problem, allow_degraded) as sandbox:
+        for number, (method, file, inside) in enumerate(missing, 1):
+            where = f" inside {inside}" if inside else ""
+            sys.stderr.write(f"measuring {problem.name}/{method}{where} ({number} of {len(missing)})\n")
+            candidate = read_program(file)
+            new = measured.measure(problem, method, candidate, sandbox.subject(candidate), model=inside)
+            same = (new.problem, new.method, new.stage, new.model)
+            kept = [one for one in measured.read(own) if (one.problem, one.method, one.stage, one.model) != same]
+            measured.write(own, [new, *kept])
+            known = [new, *known]
+    return known
+
+
+def _check_label(label: str, rows: list[dict[str, Any]]) -> None:
+    from vevolve.errors import UnknownName
+
+    labels = dict.fromkeys(point["label"] for row in rows for point in row["points"])
+    if rows and label not in labels:
+        raise UnknownName("operating point", label, labels)
+
+
+def _print(problem: Problem, rows: list[dict[str, Any]]) -> None:
+    from vevolve.evolve.cli import render
+    from vevolve.evolve.leaderboard import board
+
+    names = board.columns(problem, rows)
+    shown = [board.cells(problem, row) for row in rows]
+    texts = {"method", "certificate", "published", "note"}
+    for reference in (False, True):
+        chosen = [cells for cells, row in zip(shown, rows, strict=True) if row["reference"] is reference]
+        if chosen:
+            if reference:
+                render.say("references, which read what no method could:")
+            render.table(
+                names,
+                [[cells.get(name, "-") for name in names] for cells in chosen],
+                [n for n in names if n not in texts],
+            )
+    if any(row["stale"] for row in rows):
+        render.say("* measured on another version of the problem or of the method; --fresh measures anew")

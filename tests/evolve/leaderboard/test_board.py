@@ -1,0 +1,159 @@
+"""What was measured, what is shown of it, and what is not made up."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from vevolve.errors import BadInput
+from vevolve.evaluators.contract import load
+from vevolve.evolve.cli import main
+from vevolve.evolve.leaderboard import board, measured
+from vevolve.evolve.leaderboard.measured import Measured
+from vevolve.evolve.leaderboard.page import page
+from vevolve.types import Point, Verdict
+
+PROBLEM = load("sparse_decode")
+LABELS = {"64 tokens": 0.1, "128 tokens": 0.2}
+
+
+def verdict(error, problem=PROBLEM, **more):
+    points = tuple(
+        Point(label=label, split="select", traffic=traffic, error=error * (0.2 / traffic), error_worst=1.0)
+        for label, traffic in LABELS.items()
+    )
+    return Verdict(valid=True, stage="select", points=points, problem=problem.hash, **more)
+
+
+def one(method, error, **more):
+    ids = {entry.method: entry.candidate.id for entry in measured.entries(PROBLEM, [])}
+    fields = {"problem": "sparse_decode", "method": method, "id": ids[method], "stage": "select"}
+    return Measured(**{**fields, "verdict": verdict(error), **more})
+
+
+def rows(found, label="128 tokens", certificates=None):
+    return board.rows(PROBLEM, measured.entries(PROBLEM, found), label, certificates or {})
+
+
+def test_methods_stand_by_error_and_references_after_them():
+    found = rows([one("quest", 0.3), one("streaming_llm", 0.9), one("uniform", 0.5), one("dense", 0.0)])
+    shown = [row["method"] for row in found if row["valid"]]
+    assert shown == ["quest", "uniform", "streaming_llm", "dense"]
+    assert [row["reference"] for row in found] == sorted(row["reference"] for row in found)
+
+
+def test_a_method_that_was_not_measured_has_a_row_that_says_so():
+    (row,) = [row for row in rows([]) if row["method"] == "quest"]
+    assert not row["valid"]
+    assert row["at"] == {}
+    assert board.cells(PROBLEM, row)["note"] == "not measured"
+    assert board.cells(PROBLEM, row)["error"] == "-"
+
+
+def test_an_invalid_method_says_why():
+    fault = Verdict(valid=False, status="crash", feedback="it raised\nmore", problem=PROBLEM.hash)
+    (row,) = [row for row in rows([one("quest", 1, verdict=fault)]) if row["method"] == "quest"]
+    assert board.cells(PROBLEM, row)["note"] == "crash: it raised"
+
+
+def test_what_another_version_measured_is_stale_and_gives_way_to_the_present_one():
+    old = one("quest", 0.3).model_copy(update={"verdict": verdict(0.3).model_copy(update={"problem": "other"})})
+    other_program = one("quest", 0.4, id="0" * 64)
+    for earlier in (old, other_program):
+        (alone,) = [row for row in rows([earlier]) if row["method"] == "quest"]
+        assert alone["stale"]
+        assert board.cells(PROBLEM, alone)["method"] == "quest*"
+        (both,) = [row for row in rows([earlier, one("quest", 0.25)]) if row["method"] == "quest"]
+        assert not both["stale"]
+        assert both["at"]["error"] == pytest.approx(0.25)
+
+
+def test_the_model_stage_stands_beside_the_traces():
+    figures = {"perplexity": 8.0, "perplexity_dense": 4.0, "kl": 0.5, "accuracy": 0.75, "questions_dense": 8}
+    inside = Verdict(
+        valid=True, problem=PROBLEM.hash,
+        points=(Point(label="128 tokens", split="select", family="model", traffic=0.2, error=0.5, **figures),),
+    )  # fmt: skip
+    found = rows([one("quest", 0.3), one("quest", 0, stage="model", model="m", verdict=inside)])
+    (row,) = [row for row in found if row["method"] == "quest"]
+    cells = board.cells(PROBLEM, row)
+    assert (cells["perplexity"], cells["KL"], cells["answers"]) == ("2x", "0.5", "6/8")
+    assert "perplexity" in board.columns(PROBLEM, found)
+    assert "perplexity" not in board.columns(PROBLEM, rows([one("quest", 0.3)]))
+
+
+def test_a_certificate_is_shown_with_its_program():
+    (entry,) = [entry for entry in measured.entries(PROBLEM, []) if entry.method == "quest"]
+    found = rows([one("quest", 0.3)], certificates={entry.candidate.id: "(.1, .1) certified"})
+    assert [row["certificate"] for row in found if row["method"] == "quest"] == ["(.1, .1) certified"]
+    assert all(row["certificate"] is None for row in found if row["method"] != "quest")
+
+
+def test_measurements_survive_the_file_and_a_damaged_one_is_named(tmp_path):
+    path = tmp_path / "own" / "kept.json"
+    assert measured.read(path) == []
+    found = [one("quest", 0.3), one("dense", 0.0)]
+    measured.write(path, found)
+    assert measured.read(path) == found
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(BadInput, match=r"kept\.json holds no measurements"):
+        measured.read(path)
+
+
+def test_a_program_may_not_take_the_name_of_a_method(tmp_path):
+    (tmp_path / "quest.py").write_text("def select(query): pass\n")
+    with pytest.raises(BadInput, match="a method named 'quest' already"):
+        measured.methods(PROBLEM, [tmp_path / "quest.py"])
+
+
+def test_the_page_is_whole_and_text_of_programs_is_escaped(tmp_path):
+    hostile = tmp_path / "mine.py"
+    hostile.write_text('"""<script>alert(1)</script>"""\nPUBLISHED = "<img src=x onerror=alert(2)>"\n')
+    found = [
+        one("quest", 0.3),
+        Measured(problem="sparse_decode", method="mine", id="1", stage="select", verdict=verdict(0.2)),
+    ]
+    shown = board.rows(PROBLEM, measured.entries(PROBLEM, found, [hostile]), "128 tokens", {})
+    text = page([(PROBLEM, shown)])
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;img src=x" in text
+    drawing = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
+    assert len(drawing.findall("polyline")) == 2
+    assert len(drawing.findall("circle")) == 4
+
+
+MINE = "import numpy as np\ndef pack(n):\n    out = np.full((n, 3), 1e-9)\n    out[:, 0] = np.linspace(.1, .9, n)\n"
+MINE += "    out[:, 1] = .5\n    return out\n"
+
+
+def test_a_program_of_ones_own_is_measured_once_and_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    arguments = ["leaderboard", "mine.py", "-p", "circle_packing", "--point", "26 circles", "--json"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "measuring circle_packing/mine" in err
+    assert [row["method"] for row in json.loads(out)] == ["grid", "mine"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    (tmp_path / "mine.py").write_text(MINE.replace("1e-9", "2e-9"))
+    assert main(arguments) == 0
+    assert "measuring circle_packing/mine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mine.py"], "Name the problem that your programs solve"),
+        (["-p", "circle_packing", "--point", "25 circles"], "Did you mean '26 circles'?"),
+        (["-p", "circle_packing", "--model", "smollm2", "--point", "26 circles"], "circle_packing has no model stage"),
+    ],
+)
+def test_misuse_gets_one_line(arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    assert main(["leaderboard", *arguments]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in last
