@@ -28,6 +28,12 @@ def attempts(archive: Archive) -> Counter[str]:
     return Counter(event.candidate for event in found if isinstance(event, Registered))
 
 
+def attempts_before(archive: Archive, candidate: str, seq: int) -> int:
+    """How many attempts at a candidate stand in the log before row `seq`."""
+    found = (entry for entry in archive.events(kinds=("registered",)) if entry.seq < seq)
+    return sum(isinstance(one.event, Registered) and one.event.candidate == candidate for one in found)
+
+
 def issued(archive: Archive) -> dict[str, list[tuple[int, Registered]]]:
     """Candidate -> the row and the registration of every attempt that ended in a certificate, oldest first."""
     found: dict[str, list[tuple[int, Registered]]] = {}

@@ -189,35 +189,45 @@ def figures(statement: dict[str, Any], documents: list[dict[str, Any]]) -> dict[
     simultaneous upper limits, which answer "how high may each head be?", are corrected by the number of limits.
     """
     level, method = statement["level"], statement["method"]
-    names = [
-        (layer, head)
-        for layer in sorted(documents[0]["over"], key=int)
-        for head in range(len(documents[0]["over"][layer]))
-    ]
-    shares = np.array([[mean(one["over"][layer][head]) for layer, head in names] for one in documents])
-    tokens = np.array([[mean(one["differs"])] for one in documents])
-    drawn, drawn_token = shares, tokens
-    if method == "clopper-pearson":  # exact for one draw a document: a unit of each head, chosen by the document's key
-        drawn = np.array(
-            [[_drawn(one, one["over"][layer][head], layer, head) for layer, head in names] for one in documents]
-        )
-        drawn_token = np.array([[_drawn(one, one["differs"], "tokens", 0)] for one in documents])
-    passes = _passes(drawn, statement["delta"], level, method)
-    token_passes = _passes(drawn_token, statement["delta_token"], level, method)
-    limits = upper_limits(np.hstack([drawn, drawn_token]), level / (len(names) + 1), method)
+    names = head_names(documents[0])
+    shares, draws = draws_of({"method": "betting"}, documents), draws_of(statement, documents)
+    passes = _passes(draws[:, :-1], statement["delta"], level, method)
+    token_passes = _passes(draws[:, -1:], statement["delta_token"], level, method)
+    limits = upper_limits(draws, level / (len(names) + 1), method)
     worst = int(np.argmax(limits[:-1]))
     return {
         "passes": bool(passes.all() and token_passes.all()),
         "heads": len(names),
         "heads_passed": int(passes.sum()),
         "tokens_passed": bool(token_passes.all()),
-        "pooled_rate": float(shares.mean()),
+        "pooled_rate": float(shares[:, :-1].mean()),
         "worst_head": f"layer {names[worst][0]}, KV head {names[worst][1]}",
         "worst_head_rate": float(shares[:, worst].mean()),
         "worst_head_upper": float(limits[worst]),
-        "token_rate": float(tokens.mean()),
+        "token_rate": float(shares[:, -1].mean()),
         "token_upper": float(limits[-1]),
     }
+
+
+def head_names(document: dict[str, Any]) -> list[tuple[str, int]]:
+    """(layer, KV head) of every head that was examined, in order."""
+    return [
+        (layer, head) for layer in sorted(document["over"], key=int) for head in range(len(document["over"][layer]))
+    ]
+
+
+def draws_of(statement: dict[str, Any], documents: list[dict[str, Any]]) -> np.ndarray:
+    """One number in [0, 1] a document (rows), for each head and, last, for the tokens (columns).
+
+    The share of units; or, where the test is exact for draws of 0 and 1 alone, one unit chosen by the document's key.
+    """
+    rows: list[list[float]] = []
+    for one in documents:
+        exact = statement["method"] == "clopper-pearson"
+        found = [*((one["over"][layer][head], (layer, head)) for layer, head in head_names(one))]
+        found.append((one["differs"], ("tokens", 0)))
+        rows.append([_drawn(one, text, *unit) if exact else mean(text) for text, unit in found])
+    return np.array(rows)
 
 
 def mean(text: str) -> float:
@@ -267,8 +277,7 @@ def _check_conclusion(row: dict[str, Any], found: dict[str, Any], count: int, st
         raise Rejected(f"{place(row)}: {statement['documents']} documents were registered, and {count} were examined")
     for name, value in found.items():
         stated = event["figures"].get(name)
-        same = math.isclose(stated, value, abs_tol=CLOSE) if isinstance(value, float) else stated == value
-        if not same:
+        if not (math.isclose(stated, value, abs_tol=CLOSE) if isinstance(value, float) else stated == value):
             raise Rejected(f"{place(row)}: {name} is stated as {stated}; the outcomes give {value}")
     if not (found["passes"] and event["issued"]):
         raise Rejected(f"{place(row)}: the outcomes do not support the claim: {event['reason']}")
@@ -279,8 +288,7 @@ def main(arguments: list[str]) -> int:
     code = 0
     for name in arguments:
         try:
-            found = check(json.loads(Path(name).read_text(encoding="utf-8")))
-            print(f"{name}: accepted. {json.dumps(found)}")
+            print(f"{name}: accepted. {json.dumps(check(json.loads(Path(name).read_text(encoding='utf-8'))))}")
         except (Rejected, OSError, ValueError) as error:
             print(f"{name}: REJECTED: {error}")
             code = 1

@@ -137,6 +137,12 @@ class Archive:
                 fold(self._db, entry)
         self._absorb(entries)
 
+    @property
+    def tip(self) -> tuple[int, str]:
+        """The number and hash of the last row of the log."""
+        self._refresh()
+        return self._head
+
     def events(self, after: int = 0, kinds: Collection[str] | None = None) -> Iterator[Entry]:
         """The log after row number `after`, of all kinds or of some, oldest first."""
         self._refresh()

@@ -82,6 +82,7 @@ class SparseCertifier:
         tokens: of a document.
         steps: decode steps, the last tokens of a document.
         layers: those whose heads are examined; by default all. The candidate decodes in every layer all the same.
+        loaded_as: the name by which the model is loaded again.
 
     Raises:
         BadInput: the model has no such layer, reads fewer tokens, or the steps do not fit.
@@ -96,6 +97,7 @@ class SparseCertifier:
         tokens: int,
         steps: int,
         layers: Sequence[int] | None = None,
+        loaded_as: str = "",
     ) -> None:
         wanted = sorted(set(range(model.depth) if layers is None else layers))
         if not wanted or wanted[0] < 0 or wanted[-1] >= model.depth:
@@ -107,6 +109,7 @@ class SparseCertifier:
             )
         self._model, self._point, self._epsilon = model, point, epsilon
         self._tokens, self._steps, self._layers = tokens, steps, tuple(wanted)
+        self._loaded_as = loaded_as or model.name
 
     @property
     def generator(self) -> dict[str, Any]:
@@ -121,6 +124,7 @@ class SparseCertifier:
             "strata": list(STRATA),
             "python": platform.python_version(),
             "model": self._model.name,
+            "loaded_as": self._loaded_as,
             "tokens": self._tokens,
             "steps": self._steps,
             "layers": list(self._layers),

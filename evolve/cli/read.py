@@ -226,7 +226,12 @@ def _front_json(archive: Archive, split: str, family: str) -> list[dict[str, Any
     for record, point in archive.front_points(split, family):
         on_it.setdefault(record.id, []).append(point)
     best = archive.front(split, family)
-    return [dataclasses.replace(record, points=tuple(on_it[record.id])).to_json(rank=1) for record in best]
+    certified = _certified(archive)
+    return [
+        dataclasses.replace(record, points=tuple(on_it[record.id])).to_json(rank=1)
+        | {"certificates": {label: text for (id, label), text in certified.items() if id == record.id}}
+        for record in best
+    ]
 
 
 def print_front(archive: Archive, split: str, family: str = "") -> None:
@@ -235,25 +240,42 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
 
     names = [axis.name for axis in archive.objectives]
     pairs = archive.front_points(split, family)
+    certified = _certified(archive)
     count = f"{len(pairs)} {'point' if len(pairs) == 1 else 'points'}"
     where = f"the {split} split{f', family {family}' if family else ''}"
     render.say(f"{count} on the front of {where}; hypervolume {archive.hypervolume(split, family):.4f}")
-    rows = [_point_row(archive, record, point, record.idea) for record, point in pairs]
+    rows = [_point_row(archive, record, point, record.idea, certified) for record, point in pairs]
     seeds = [record for record in archive.records(operation="seed") if record.valid]
     shown = {(record.id, point.label) for record, point in pairs}
     rows += [
-        _point_row(archive, record, point, "the seed, for comparison")
+        _point_row(archive, record, point, "the seed, for comparison", certified)
         for record in seeds
         for point in record.points_on(split, family)
         if (record.id, point.label) not in shown
     ]
-    render.table(["point", *names, "id", "idea"], rows, right=names)
+    render.table(["point", *names, "id", *(["certificate"] if certified else []), "idea"], rows, right=names)
 
 
-def _point_row(archive: Archive, record: Record, point: Point, idea: str) -> list[str]:
+def _point_row(
+    archive: Archive, record: Record, point: Point, idea: str, certified: dict[tuple[str, str], str]
+) -> list[str]:
     from vevolve.evolve.cli import render
 
-    return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], idea]
+    mark = [certified.get((record.id, point.label), "-")] if certified else []
+    return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], *mark, idea]
+
+
+def _certified(archive: Archive) -> dict[tuple[str, str], str]:
+    """(candidate, label of a point) -> its latest certificate in this log, and whether it failed since."""
+    from vevolve.archive import certificates
+
+    failed = certificates.refuted(archive)
+    return {
+        (id, registered.point["label"]): certificates.short(registered.statement)
+        + (" (failed since)" if id in failed else "")
+        for id, issued in certificates.issued(archive).items()
+        for _, registered in issued
+    }
 
 
 def _row(record: Record, rank: int | None) -> list[str]:

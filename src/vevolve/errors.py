@@ -63,6 +63,10 @@ class ArchiveError(VEvolveError):
     """A run's database is missing, damaged, foreign, newer than this program, or the disk is full."""
 
 
+class CertificateRejected(VEvolveError):
+    """A certificate does not follow from its evidence, or its evidence cannot be had again."""
+
+
 class ProposerError(VEvolveError):
     """A model cannot be reached for good: wrong key, unknown model, unknown price, no credit."""
 
