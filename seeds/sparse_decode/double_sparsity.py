@@ -12,6 +12,10 @@ import math
 
 import torch
 
+PUBLISHED = (
+    "RULER-HARD-32K six-task mean, Llama-3.1-8B, dense 87.9 (Skylight experiments): 21.1/29.1/44.0/67.2 "
+    "at 2/5/10/20 %, 32 bits"
+)
 CHANNELS = 8
 LEVELS = 15
 SINKS = 4

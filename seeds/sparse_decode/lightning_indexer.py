@@ -14,6 +14,7 @@ import math
 
 import torch
 
+PUBLISHED = "none that can be held against ours: trained with its model (DeepSeek-V3.2-Exp)"
 DIM = 16
 HEADS = 4
 STEP = 1 / 32

@@ -11,6 +11,10 @@ head alone.
 
 import torch
 
+PUBLISHED = (
+    "RULER-HARD-32K six-task mean, Llama-3.1-8B, dense 87.9 (Skylight experiments): 86.1/87.0/87.5/87.6 "
+    "at 2.7/5/10/20 %"
+)
 REFERENCE = True
 SINKS = 4
 

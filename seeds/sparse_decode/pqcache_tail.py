@@ -13,6 +13,7 @@ import math
 
 import torch
 
+PUBLISHED = "none: nobody's method"
 SPACES = 2
 BITS = 6
 ITERATIONS = 10

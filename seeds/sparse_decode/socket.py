@@ -18,6 +18,7 @@ import math
 
 import torch
 
+PUBLISHED = "RULER-HARD-32K, Llama-3.1-8B: 82.7 at 5 %, 71.9 at 2 % (the authors' repository)"
 TABLES = 60
 PLANES = 10
 TAU = 0.4

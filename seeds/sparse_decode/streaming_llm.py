@@ -8,6 +8,7 @@ with their original rotary positions, as kvpress leaves them; inside the trained
 
 import torch
 
+PUBLISHED = "4 million tokens, 22.2 times the speed of recomputation (arXiv:2309.17453, from memory)"
 SINKS = 4
 
 

@@ -10,6 +10,8 @@ draw is without replacement.
 
 import torch
 
+PUBLISHED = "none: a baseline"
+
 
 def sample(fixed, n, counts, rng):
     """Draw uniformly, without replacement, from the tokens below n that are not in `fixed`.

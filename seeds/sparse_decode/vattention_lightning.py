@@ -20,6 +20,7 @@ import math
 
 import torch
 
+PUBLISHED = "none that can be held against ours"
 VERIFIED = True
 MODE = "output"
 DIM = 16
