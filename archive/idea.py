@@ -1,0 +1,112 @@
+"""One line on what a program changed, read off the two syntax trees, where its proposer gave none."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+from collections.abc import Sequence
+
+from vevolve.types import parse_program
+
+MOST = 3
+"""Changes that are named; the others are counted."""
+_LONGEST = 48
+
+
+@functools.lru_cache(maxsize=512)
+def difference(old: str, new: str) -> str:
+    """What `new` changed against `old`: constants, functions and their parts; empty where nothing that runs did."""
+    try:
+        before, after = _parts(parse_program(old)), _parts(parse_program(new))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    said: list[str] = []
+    for name in [*after, *(name for name in before if name not in after)]:
+        one, two = before.get(name), after.get(name)
+        if one is None and two is not None:
+            said.append(f"new {_named(name, two)}")
+        elif two is None and one is not None:
+            said.append(f"without {_named(name, one)}")
+        elif one is not None and two is not None and ast.dump(one) != ast.dump(two):
+            said += _changed(name, one, two)
+    if len(said) > MOST:
+        said = [*said[:MOST], f"{len(said) - MOST} more"]
+    return "; ".join(said)
+
+
+def _parts(tree: ast.Module) -> dict[str, ast.stmt]:
+    """The top-level statements by what they define; docstrings left out."""
+    found: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found[node.name] = node
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found[name] = node
+            case ast.Expr(value=ast.Constant(value=str())):
+                continue
+            case _:
+                found[_text(node)] = node
+    return found
+
+
+def _named(name: str, node: ast.stmt) -> str:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return f"{name}()"
+    return _text(node) if isinstance(node, ast.Assign | ast.AnnAssign) else name
+
+
+def _changed(name: str, one: ast.stmt, two: ast.stmt) -> list[str]:
+    if isinstance(one, ast.Assign | ast.AnnAssign) and isinstance(two, ast.Assign | ast.AnnAssign):
+        return [f"{name} {_text(one.value)} -> {_text(two.value)}"]
+    if not isinstance(one, ast.FunctionDef) or not isinstance(two, ast.FunctionDef):
+        return [f"{name} rewritten"]
+    if ast.unparse(one.args) != ast.unparse(two.args):
+        return [f"{name}({_cut(ast.unparse(one.args))}) -> ({_cut(ast.unparse(two.args))})"]
+    before, after = _statements(one.body), _statements(two.body)
+    if before == after:
+        return []
+    edits = [
+        op for op in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"
+    ]
+    if len(edits) > 2 or not before:
+        kept = difflib.SequenceMatcher(None, before, after, autojunk=False).ratio()
+        return [f"{name}() rewritten" if kept < 0.4 else f"{name}() changed in {len(edits)} places"]
+    return [f"{name}(): {_edit(before[a0:a1], after[b0:b1])}" for _, a0, a1, b0, b1 in edits]
+
+
+def _statements(body: Sequence[ast.stmt]) -> list[str]:
+    """The lines of a body, docstring left out."""
+    first = body[0] if body else None
+    documented = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    text = "\n".join(ast.unparse(node) for node in body[documented:])
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _edit(removed: Sequence[str], added: Sequence[str]) -> str:
+    if not removed:
+        return f"with {_quoted(added)}"
+    if not added:
+        return f"without {_quoted(removed)}"
+    if len(removed) == len(added) == 1:
+        return f"`{_cut(removed[0])}` -> `{_cut(added[0])}`"
+    return f"{_quoted(removed)} -> {_quoted(added)}"
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    rest = (
+        f" and {len(lines) - 1} more lines" if len(lines) > 2 else f" and `{_cut(lines[1])}`" if len(lines) == 2 else ""
+    )
+    return f"`{_cut(lines[0])}`{rest}"
+
+
+def _text(node: ast.AST | None) -> str:
+    return "" if node is None else _cut(ast.unparse(node))
+
+
+def _cut(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LONGEST else flat[: _LONGEST - 3] + "..."

@@ -1,0 +1,96 @@
+"""Candidates without their programs and verdicts: what lists and plots of thousands need, read in one sweep."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from vevolve.archive.pareto import Loss
+
+_COLUMNS = (
+    "id",
+    "seq",
+    "iteration",
+    "time",
+    "operation",
+    "proposer",
+    "idea",
+    "status",
+    "valid",
+    "promoted",
+    "reference",
+    "hypervolume_gain",
+    "first_error_line",
+)
+
+
+@dataclass(slots=True)
+class Spot:
+    """An operating point as a plot needs it.
+
+    Attributes:
+        split, family, label: as in `vevolve.types.Point`.
+        figures: the objectives and whatever else was measured.
+        loss: what it is ranked by; None where an objective is missing. Filled in by whoever knows the objectives.
+    """
+
+    split: str
+    family: str
+    label: str
+    figures: dict[str, Any]
+    loss: Loss | None = None
+
+
+@dataclass(slots=True)
+class Summary:
+    """A candidate as a list shows it. Fields mean what they mean in `vevolve.archive.record.Record`."""
+
+    id: str
+    seq: int
+    iteration: int
+    time: float
+    operation: str
+    proposer: str
+    idea: str
+    status: str
+    valid: bool
+    promoted: bool
+    reference: bool
+    hypervolume_gain: float
+    first_error_line: str
+    parents: tuple[str, ...]
+    spots: tuple[Spot, ...]
+
+    def told(self) -> str:
+        """The one line that says most: what went wrong, or what was changed."""
+        return (self.idea if self.valid else self.first_error_line) or self.idea or self.first_error_line
+
+
+def summaries(db: sqlite3.Connection, after: int = 0) -> list[Summary]:
+    """The candidates that rows after number `after` of the log told or selected, in the order they were told."""
+    chosen = "SELECT candidate FROM verdicts WHERE seq > ?"
+    parents: dict[str, list[str]] = {}
+    query = f"SELECT candidate, parent FROM parents WHERE candidate IN ({chosen}) ORDER BY candidate, position"
+    for id, parent in db.execute(query, (after,)):
+        parents.setdefault(id, []).append(parent)
+    spots: dict[str, list[Spot]] = {}
+    query = f"""SELECT candidate, split, family, label, figures FROM points WHERE candidate IN ({chosen})
+                ORDER BY candidate, split, position"""
+    for id, split, family, label, figures in db.execute(query, (after,)):
+        spots.setdefault(id, []).append(Spot(split, family, label, json.loads(figures)))
+    found: list[Summary] = []
+    query = f"SELECT {', '.join(_COLUMNS)} FROM candidates WHERE id IN ({chosen}) ORDER BY seq"
+    for row in db.execute(query, (after,)):
+        named = dict(zip(_COLUMNS, row, strict=True))
+        named.update({flag: bool(named[flag]) for flag in ("valid", "promoted", "reference")})
+        id = named["id"]
+        found.append(Summary(**named, parents=tuple(parents.get(id, ())), spots=tuple(spots.get(id, ()))))
+    return found
+
+
+def containing(db: sqlite3.Connection, text: str) -> set[str]:
+    """The candidates whose program contains a text, whatever its case."""
+    rows = db.execute("SELECT id FROM candidates WHERE instr(lower(source), lower(?))", (text,))
+    return {id for (id,) in rows}

@@ -1,0 +1,279 @@
+"""The list of runs, one run at a glance, what it cost, and how it failed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from vevolve.archive import certificates
+from vevolve.archive.events import Ended, Event, Proposed, Resumed, Selected, Started, Told
+from vevolve.archive.improvements import improvements
+from vevolve.archive.log import Entry
+from vevolve.archive.web.library import Library
+from vevolve.archive.web.sight import Sight
+from vevolve.archive.web.views.brief import brief, facts
+from vevolve.errors import ArchiveError
+
+FEED = 40
+"""Events that a page begins with."""
+TELLING = ("started", "resumed", "proposed", "told", "selected", "ended", "concluded")
+
+
+def runs(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
+    """Every run, the latest first; one that cannot be read has an error in place of figures."""
+    found: list[dict[str, Any]] = []
+    for name in library.paths():
+        try:
+            sight = library.sight(name)
+        except ArchiveError as error:
+            found.append({"name": name, "error": str(error)})
+            continue
+        totals = sight.archive.totals()
+        split = sight.split
+        found.append(
+            {
+                "name": name,
+                "error": None,
+                "problem": sight.archive.started.problem,
+                "seed": sight.archive.started.seed,
+                "state": sight.state,
+                "evaluations": totals.evaluations,
+                "budget": sight.config.get("evaluations"),
+                "valid": totals.valid,
+                "usd": totals.usd,
+                "split": split,
+                "front": sum(rank == 1 for rank in sight.ranks(split).values()),
+                "hypervolume": sight.archive.hypervolume(split),
+                "began": next(iter(sight.archive.events())).time,
+            }
+        )
+    return {"root": str(library.root), "runs": found}
+
+
+def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
+    """Counters, budget, what was won on the seed, the front, and the last events."""
+    archive, split = sight.archive, _split(sight, query)
+    totals, seconds = archive.totals(), archive.seconds()
+    wins = improvements(archive, split)
+    budget = sight.config.get("evaluations")
+    left = max(0, int(str(budget)) - totals.evaluations) if budget is not None else None
+    pace = seconds / totals.evaluations if totals.evaluations else None
+    ranks = sight.ranks(split)
+    certified = certificates.issued(archive)
+    points = [
+        {
+            "candidate": brief(sight, record.id),
+            "label": point.label,
+            "figures": {axis.name: point[axis.name] for axis in archive.objectives},
+            "certified": record.id in certified,
+        }
+        for record, point in archive.front_points(split)
+    ]
+    seeds = [one for one in sight.all.values() if one.operation == "seed"]
+    base = {
+        spot.label: spot.figures for one in seeds[:1] for spot in one.spots if spot.split == split and not spot.family
+    }
+    for point in points:
+        before = base.get(point["label"], {})
+        point["against_seed"] = {name: _change(before.get(name), value) for name, value in point["figures"].items()}
+    return {
+        **facts(sight),
+        "split": split,
+        "counters": {
+            "evaluations": totals.evaluations,
+            "budget": budget,
+            "iterations": totals.iterations,
+            "valid": totals.valid,
+            "failed": totals.evaluations - totals.valid,
+            "front": sum(rank == 1 for rank in ranks.values()),
+            "hypervolume": archive.hypervolume(split),
+            "seed_hypervolume": _seed_hypervolume(sight, split),
+            "usd": totals.usd,
+            "usd_budget": sight.config.get("usd"),
+            "unpriced": totals.unpriced,
+            "seconds": seconds,
+            "seconds_left": left * pace if left and pace and sight.state == "running" else None,
+            "certificates": sum(map(len, certified.values())),
+        },
+        "failures": totals.failures,
+        "wins": [
+            {
+                "candidate": brief(sight, win.candidate.id),
+                "objective": win.objective,
+                "share": win.share,
+                "direction": _direction(sight, win.objective),
+                "before": win.over[win.objective],
+                "after": win.point[win.objective],
+                "label": win.point.label,
+                "over": win.over.label,
+            }
+            for win in wins
+        ],
+        "points": points,
+        "feed": feed(sight, archive.head - 4 * FEED)[-FEED:],
+        "command": reproduce_run(sight),
+    }
+
+
+def curve(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
+    """Hypervolume over iterations, with what each step up owes to whom."""
+    split = _split(sight, query)
+    found = sight.curve(split, query.get("family", ""))
+    by_iteration = {one.iteration: one for one in sight.all.values()}
+    steps: list[dict[str, Any]] = []
+    before = 0.0
+    for iteration, value in found:
+        if value > before and (one := by_iteration.get(iteration)):
+            steps.append(
+                {"iteration": iteration, "hypervolume": value, "id": one.id, "idea": brief(sight, one.id)["idea"]}
+            )
+            before = value
+    last = max((one.iteration for one in sight.all.values()), default=0)
+    return {"run": sight.name, "head": sight.head, "split": split, "last": last, "steps": steps}
+
+
+def feed(sight: Sight, after: int) -> list[dict[str, Any]]:
+    """The events after a row of the log that say something to a reader, oldest first."""
+    found = (event_line(sight, entry) for entry in sight.archive.events(max(0, after), kinds=TELLING))
+    return [line for line in found if line]
+
+
+def event_line(sight: Sight, entry: Entry) -> dict[str, Any] | None:
+    """An event as a line of the feed; None for one that says nothing new."""
+    said = _said(entry.event)
+    if said is None:
+        return None
+    kind, text, id = said
+    gain = entry.event.hypervolume_gain if isinstance(entry.event, Told) else 0.0
+    iteration = getattr(entry.event, "iteration", None)
+    if isinstance(entry.event, Told):
+        one = next((one for one in reversed(sight.all.values()) if one.iteration == iteration), None)
+        id = one.id if one else None
+        text = text or (brief(sight, id)["idea"] if id else "")
+    return {
+        "seq": entry.seq,
+        "time": entry.time,
+        "kind": kind,
+        "iteration": iteration,
+        "text": text,
+        "id": id,
+        "gain": gain,
+    }
+
+
+def _said(event: Event) -> tuple[str, str, str | None] | None:
+    match event:
+        case Started():
+            return "run", f"{event.problem} from {event.seed}, sandbox level {event.containment.level}", None
+        case Resumed():
+            return "run", f"resumed, sandbox level {event.containment.level}", None
+        case Proposed() if event.error:
+            return "proposer", f"{event.proposer}: {event.error}", None
+        case Told():
+            text = event.idea if event.verdict.valid else event.verdict.feedback.strip().split("\n")[0]
+            return ("seed" if event.operation == "seed" else event.verdict.status), text[:300], None
+        case Selected():
+            text = "gained on the select split as well" if event.promoted else "gained nothing on the select split"
+            return ("promoted" if event.promoted else "not promoted"), text, event.candidate
+        case Ended():
+            return "ended", event.reason, None
+        case _ if event.kind == "concluded":
+            return ("certified" if event.issued else "not certified"), event.reason, event.candidate
+        case _:
+            return None
+
+
+def failures(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
+    """Candidates that were not valid, grouped by status and by the first line of what was told them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in sight.all.values():
+        if not one.valid:
+            groups.setdefault((one.status, one.first_error_line), []).append(one.id)
+    found = [
+        {"status": status, "line": line, "count": len(ids), "candidates": [brief(sight, id) for id in ids[-6:][::-1]]}
+        for (status, line), ids in groups.items()
+    ]
+    found.sort(key=lambda group: (-group["count"], group["status"], group["line"]))
+    by_status: dict[str, int] = {}
+    for group in found:
+        by_status[group["status"]] = by_status.get(group["status"], 0) + group["count"]
+    return {
+        **facts(sight),
+        "total": len(sight.all),
+        "failed": sum(by_status.values()),
+        "by_status": dict(sorted(by_status.items(), key=lambda pair: -pair[1])),
+        "groups": found,
+    }
+
+
+def costs(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
+    """Dollars and tokens by model, what a unit of hypervolume cost, and where the seconds went."""
+    totals = sight.archive.totals()
+    gained: dict[str, float] = {}
+    for one in sight.all.values():
+        if one.operation != "seed":
+            gained[one.proposer] = gained.get(one.proposer, 0.0) + one.hypervolume_gain
+    rows: list[dict[str, Any]] = []
+    for name, share in totals.by_proposer.items():
+        gain = gained.get(name, 0.0)
+        rows.append(
+            {"proposer": name, **share.model_dump(), "gain": gain, "usd_per_gain": share.usd / gain if gain else None}
+        )
+    total_gain = sum(gained.values())
+    return {
+        **facts(sight),
+        "rows": rows,
+        "totals": {
+            "usd": totals.usd,
+            "unpriced": totals.unpriced,
+            "input_tokens": totals.input_tokens,
+            "output_tokens": totals.output_tokens,
+            "gain": total_gain,
+            "usd_per_gain": totals.usd / total_gain if total_gain else None,
+            "evaluations": totals.evaluations,
+            "usd_per_evaluation": totals.usd / totals.evaluations if totals.evaluations else None,
+            "seconds": sight.archive.seconds(),
+        },
+    }
+
+
+def reproduce_run(sight: Sight) -> str:
+    """The command that runs the same search again; each run draws its own secret seed."""
+    config = sight.config
+    words = ["vevolve", "run", sight.archive.started.seed]
+    raw = config.get("models")
+    models: list[object] = list(raw) if isinstance(raw, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
+    for model in models:
+        words += ["--model", str(model)]
+    for name in ("evaluations", "usd", "seconds"):
+        if config.get(name) is not None:
+            words += [f"--{name}", f"{config[name]}"]
+    return shlex.join(words)
+
+
+def _split(sight: Sight, query: Mapping[str, str]) -> str:
+    wanted = query.get("split", "")
+    return wanted if wanted in ("search", "select", "sealed") else sight.split
+
+
+def _direction(sight: Sight, name: str) -> str:
+    return next((axis.direction for axis in sight.archive.objectives if axis.name == name), "min")
+
+
+def _change(before: Any, after: float) -> float | None:
+    return after / before - 1 if isinstance(before, int | float) and before else None
+
+
+def _seed_hypervolume(sight: Sight, split: str) -> float | None:
+    from vevolve.archive import pareto
+
+    axes = sight.archive.objectives
+    losses = {
+        spot.loss
+        for one in sight.all.values()
+        if one.operation == "seed"
+        for spot in one.spots
+        if spot.split == split and not spot.family and spot.loss is not None
+    }
+    return pareto.hypervolume(losses, tuple(axis.loss(axis.worst) for axis in axes)) if losses else None
