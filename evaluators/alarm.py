@@ -8,7 +8,8 @@ feedback, where to look. Source of the idea: KernelBench's static checker, which
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 ORDINARY = frozenset(
     """
@@ -68,8 +69,15 @@ MOST = 8
 
 def alarms(tree: ast.Module) -> list[str]:
     """What looks hostile in a program, as lines such as "line 3: imports os", in the order of the text."""
-    found = {(line, what) for node in ast.walk(tree) for line, what in _seen(node)}
-    found |= set(_kept(tree))
+    found: set[tuple[int, str]] = set()
+    containers = _containers(tree)
+    for statement in tree.body:
+        held = containers if isinstance(statement, ast.FunctionDef) else frozenset[str]()
+        for node in _nodes(statement):
+            if look := _LOOKS.get(type(node)):
+                found.update(look(node))
+            if held and isinstance(node, ast.Subscript | ast.Call):
+                found.update(_kept(node, held))
     return [f"line {line}: {what}" for line, what in sorted(found)]
 
 
@@ -82,46 +90,77 @@ def notice(tree: ast.Module) -> str:
     return f"Static alarm (it changes no verdict): {'; '.join(found[:MOST])}{more}."
 
 
-def _seen(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """What one node sets off."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        names = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-        for name in names:
-            if name.partition(".")[0] not in ORDINARY:
-                yield node.lineno, f"imports {name[:60]}"
-            elif "cpp_extension" in name or "._" in name:
-                yield node.lineno, f"reaches into {name[:60]}"
-    elif isinstance(node, ast.Attribute):
-        if node.attr in DUNDERS:
-            yield node.lineno, f"walks by {node.attr}"
-        elif node.attr in ATTRIBUTES:
-            yield node.lineno, f"{ATTRIBUTES[node.attr]} (.{node.attr})"
-    elif isinstance(node, ast.Name):
-        if node.id in DUNDERS:
-            yield node.lineno, f"walks by {node.id}"
-    elif isinstance(node, ast.Call):
-        yield from _called(node)
-    elif isinstance(node, ast.Global | ast.Nonlocal):
-        yield node.lineno, f"keeps {', '.join(node.names)[:60]} between calls"
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        yield from _defined(node)
+def _nodes(top: ast.stmt) -> Iterator[ast.AST]:
+    """A statement and all below it, in no order. Three times as fast as `ast.walk`."""
+    pending: list[ast.AST] = [top]
+    while pending:
+        node = pending.pop()
+        yield node
+        held = vars(node)
+        for name in _HOLDING[type(node)]:
+            value = held.get(name)
+            if isinstance(value, list):
+                pending += [one for one in cast(list[object], value) if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST):
+                pending.append(value)
 
 
-def _kept(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _containers(tree: ast.Module) -> frozenset[str]:
+    """Names of the module that hold what can grow."""
+    return frozenset(
+        name.id
+        for statement in tree.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict | ast.List | ast.Set | ast.Call)
+        for name in statement.targets
+        if isinstance(name, ast.Name)
+    )
+
+
+def _kept(node: ast.Subscript | ast.Call, held: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Where a function puts something into a container of the module, which lives from call to call."""
-    held: set[str] = set()
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict | ast.List | ast.Set | ast.Call):
-            held |= {name.id for name in statement.targets if isinstance(name, ast.Name)}
-    for function in tree.body:
-        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
-            kept: ast.expr | None = None
-            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-                kept = node.value
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in GROWING:
-                kept = node.func.value
-            if isinstance(kept, ast.Name) and kept.id in held and isinstance(node, ast.expr):
-                yield node.lineno, f"keeps something in {kept.id[:40]} between calls"
+    kept: ast.expr | None = None
+    if isinstance(node, ast.Subscript):
+        kept = node.value if isinstance(node.ctx, ast.Store) else None
+    elif isinstance(node.func, ast.Attribute) and node.func.attr in GROWING:
+        kept = node.func.value
+    if isinstance(kept, ast.Name) and kept.id in held:
+        yield node.lineno, f"keeps something in {kept.id[:40]} between calls"
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[int, str]]:
+    names = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    for name in names:
+        if name.partition(".")[0] not in ORDINARY:
+            yield node.lineno, f"imports {name[:60]}"
+        elif "cpp_extension" in name or "._" in name:
+            yield node.lineno, f"reaches into {name[:60]}"
+
+
+def _reached(node: ast.Attribute) -> Iterator[tuple[int, str]]:
+    if node.attr in DUNDERS:
+        yield node.lineno, f"walks by {node.attr}"
+    elif node.attr in ATTRIBUTES and not _fixed_stream(node):
+        yield node.lineno, f"{ATTRIBUTES[node.attr]} (.{node.attr})"
+
+
+def _fixed_stream(node: ast.Attribute) -> bool:
+    """`torch.Generator().manual_seed`: a stream of the program's own, the same in every process, such as of weights."""
+    made = node.value
+    return (
+        node.attr == "manual_seed"
+        and isinstance(made, ast.Call)
+        and isinstance(made.func, ast.Attribute)
+        and made.func.attr == "Generator"
+    )
+
+
+def _named(node: ast.Name) -> Iterator[tuple[int, str]]:
+    if node.id in DUNDERS:
+        yield node.lineno, f"walks by {node.id}"
+
+
+def _shared(node: ast.Global | ast.Nonlocal) -> Iterator[tuple[int, str]]:
+    yield node.lineno, f"keeps {', '.join(node.names)[:60]} between calls"
 
 
 def _called(node: ast.Call) -> Iterator[tuple[int, str]]:
@@ -149,3 +188,24 @@ def _defined(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int
         word = name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "")
         if word in MEMOISED:
             yield decorator.lineno, f"remembers what `{node.name[:40]}` returned (@{word})"
+
+
+_LOOKS: dict[type[ast.AST], Callable[[Any], Iterator[tuple[int, str]]]] = {
+    ast.Import: _imported,
+    ast.ImportFrom: _imported,
+    ast.Attribute: _reached,
+    ast.Name: _named,
+    ast.Call: _called,
+    ast.Global: _shared,
+    ast.Nonlocal: _shared,
+    ast.FunctionDef: _defined,
+    ast.AsyncFunctionDef: _defined,
+}
+"""What each kind of node may set off."""
+_LEAVES = ("ctx", "op", "ops", "id", "attr", "kind", "type_comment")
+_HOLDING = {
+    kind: tuple(name for name in kind._fields if name not in _LEAVES)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
+"""The fields of each kind of node that may hold others with something to see."""

@@ -264,7 +264,13 @@ def _nearest(lines: list[str], search: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _Fenced:
-    """A complete fenced block."""
+    """A complete fenced block.
+
+    Attributes:
+        language: what the fence says that it holds.
+        source: the text.
+        parses: whether it is known to be a program; not tried for the only block of a reply.
+    """
 
     language: str
     source: str
@@ -298,7 +304,8 @@ def _fenced(lines: list[str]) -> tuple[list[_Fenced], bool]:
         if not closings:
             return blocks, True
         last, parses, language = closings[0], False, info[0].lower() if info else ""
-        if language in ("", *_PYTHON):
+        alone = not blocks and len(fences) == 1 and language in _PYTHON  # nothing to tell it from
+        if language in ("", *_PYTHON) and not alone:
             # A docstring may hold fences of its own: the block ends where the text before is a program.
             for k in closings[: min(16, tries)]:
                 tries -= 1

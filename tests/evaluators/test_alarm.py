@@ -41,6 +41,7 @@ def test_no_shipped_seed_sets_it_off(path):
         ("setattr(x, 'keys', 1)", "changes an object (setattr of 'keys')"),
         ("import torch\ntorch._C", "reaches below torch (._C)"),
         ("x._getframe().f_back", "walks the stack (._getframe)"),
+        ("import torch\ntorch.manual_seed(0)", "takes randomness that is not in rng (.manual_seed)"),
         ("def f():\n    global SEEN\n    SEEN = 1", "keeps SEEN between calls"),
         ("def f(held={}): pass", "keeps a default of `f` between calls"),
         ("import functools\n@functools.lru_cache(8)\ndef f(): pass", "remembers what `f` returned (@lru_cache)"),
@@ -65,7 +66,8 @@ def test_ordinary_code_is_not_named():
         held = {}
         held["scores"] = getattr(budget, "tokens", None)
         self = torch.nn.Module.__init__
-        return [list(range(3)).append(1), math.pi, functional.relu(query)]
+        fixed = torch.randn(4, generator=torch.Generator().manual_seed(7))
+        return [fixed, list(range(3)).append(1), math.pi, functional.relu(query)]
     """
     assert seen(source) == []
 

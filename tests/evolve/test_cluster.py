@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vevolve.errors import UnknownName, WorkerFailure
+from vevolve.errors import BadProblem, UnknownName, WorkerFailure
 from vevolve.evolve import cluster
 from vevolve.evolve.workers import Job
 from vevolve.types import Candidate, Containment, Seed
@@ -82,7 +82,7 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         flag = tmp_path / "died"
         assert workers.submit(Job(Candidate(f"die_once {flag}"), Seed.fresh())).result(60).valid
         assert flag.exists()
-        with pytest.raises(ZeroDivisionError, match="the evaluator is wrong"):
+        with pytest.raises(BadProblem, match=r"at .*test_cluster\.py:\d+: ZeroDivisionError: the evaluator is wrong"):
             workers.submit(Job(Candidate("raise"), Seed.fresh())).result(60)
         with pytest.raises(WorkerFailure, match=r"tried twice: A worker's process was lost") as error:
             workers.submit(Job(Candidate("die"), Seed.fresh())).result(60)
