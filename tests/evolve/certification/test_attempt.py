@@ -1,0 +1,181 @@
+"""An attempt: its order in the log, what stops it, what it spends, and how often it certifies what is not so."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vevolve import __version__
+from vevolve.archive import Archive, certificates, checker
+from vevolve.archive.events import Concluded, Examined, Registered, Unsealed
+from vevolve.errors import ArchiveError, BadInput, UnknownName
+from vevolve.evolve.certification import attempt as attempts
+from vevolve.evolve.certification.attempt import Fault
+from vevolve.evolve.certification.plan import Plan
+from vevolve.types import Seed
+
+
+def test_what_is_tested_stands_in_the_log_before_the_secret_of_the_documents_exists(
+    archive: Archive, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows_when_drawn: list[int] = []
+    secret = attempts.secrets.token_hex
+
+    def draw(count: int) -> str:
+        rows_when_drawn.append(archive.tip[0])
+        return secret(count)
+
+    monkeypatch.setattr(attempts.secrets, "token_hex", draw)
+    found = lab.tried(archive, lab.steady(0.0))
+    events = [entry.event for entry in archive.events(after=1)]
+    assert rows_when_drawn == [found.seq]
+    assert [type(one) for one in events[:2]] == [Registered, Unsealed] and isinstance(events[-1], Concluded)
+    assert all(isinstance(one, Examined) for one in events[2:-1]) and len(events) == 3 + found.concluded.documents
+    assert isinstance(events[1], Unsealed) and events[1].reason == "certify"
+    archive.verify()
+
+
+def test_documents_follow_from_the_secret_and_from_what_was_registered(archive: Archive, lab: Any) -> None:
+    lab.tried(archive, lab.steady(0.0))
+    rows = list(archive.events(after=1))
+    nonce = rows[1].event.nonce  # type: ignore[union-attr]
+    key = attempts.documents_key(nonce, rows[0].hash).derive("document", 0)
+    assert rows[2].event.key == key.key.hex()  # type: ignore[union-attr]
+    assert attempts.documents_key(nonce, "0" * 64).derive("document", 0) != key
+    assert checker.derive(attempts.documents_key(nonce, rows[0].hash).key, "document", 0) == key.key
+
+
+def test_a_clean_candidate_is_certified_as_soon_as_betting_allows_and_by_clopper_pearson_after_all(
+    archive: Archive, lab: Any
+) -> None:
+    soon = lab.tried(archive, lab.steady(0.0))
+    late = lab.tried(archive, lab.steady(0.0), method="clopper-pearson")
+    assert soon.concluded.issued and late.concluded.issued
+    assert soon.concluded.documents == 38 and late.concluded.documents == 60
+
+
+def test_a_candidate_far_above_delta_is_refuted_after_a_few_documents(archive: Archive, lab: Any) -> None:
+    found = lab.tried(archive, lab.one_bad_head(0.5)).concluded
+    assert not found.issued and found.documents < 20
+    assert "layer 7, KV head 0" in found.reason and "1 were shown to exceed it" in found.reason
+    assert found.figures["pooled_rate"] < 0.2  # pooled, one bad head of four looks better than it is
+
+
+def test_each_further_attempt_spends_less_and_all_together_spend_alpha(archive: Archive, lab: Any) -> None:
+    levels = [lab.tried(archive, lab.steady(0.3)).registered.statement for _ in range(4)]
+    assert [one.attempt for one in levels] == [1, 2, 3, 4]
+    assert [one.level for one in levels] == [pytest.approx(6 * 0.05 / (math.pi**2 * k * k)) for k in (1, 2, 3, 4)]
+    assert sum(6 / (math.pi**2 * k * k) for k in range(1, 10_000)) < 1
+
+
+def test_an_attempt_that_was_given_up_counts(archive: Archive, lab: Any) -> None:
+    def broken(keys: Any) -> Any:
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        attempts.attempt(archive, lab.CANDIDATE, lab.setting(), Plan(epsilon=0.1, delta=0.1), broken)
+    assert lab.tried(archive, lab.steady(0.0)).registered.statement.attempt == 2
+
+
+def test_a_crash_on_a_document_ends_the_attempt_without_a_certificate(archive: Archive, lab: Any) -> None:
+    def crashes(keys: Any) -> Any:
+        good = lab.examine(lab.steady(0.0))
+        for number, key in enumerate(keys):
+            yield Fault(status="crash", feedback="division by zero") if number == 35 else next(good([key]))
+
+    plan = Plan(epsilon=0.1, delta=0.1)
+    found = attempts.attempt(archive, lab.CANDIDATE, lab.setting(), plan, crashes).concluded
+    assert not found.issued and found.reason == "crash on document 35: division by zero"
+
+
+def test_too_few_documents_are_refused_with_the_number_needed_and_nothing_is_logged(archive: Archive, lab: Any) -> None:
+    before = archive.tip
+    with pytest.raises(BadInput, match="at least 34 documents with --method clopper-pearson"):
+        lab.tried(archive, lab.steady(0.0), method="clopper-pearson", documents=33)
+    assert archive.tip == before
+    assert lab.tried(archive, lab.steady(0.0), method="clopper-pearson", documents=34).concluded.issued
+
+
+@pytest.mark.parametrize("wrong", [{"epsilon": 0.0}, {"delta": 1.0}, {"delta_token": 1.2}, {"alpha": -0.1}])
+def test_shares_outside_the_open_interval_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match="must lie between 0 and 1"):
+        Plan(**{"epsilon": 0.1, "delta": 0.1, **wrong}).statement(1)
+
+
+def test_an_unknown_method_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'betting'"):
+        Plan(epsilon=0.1, delta=0.1, method="beting").statement(1)
+
+
+def test_a_small_delta_gets_as_many_documents_as_it_needs() -> None:
+    assert Plan(epsilon=0.1, delta=0.1).statement(1).documents == 60
+    assert Plan(epsilon=0.1, delta=0.02).statement(1).documents > 170
+
+
+LAWS = {
+    "units by themselves, at delta": (lambda lab: lab.steady(0.1), {}),
+    "units by themselves, above delta": (lambda lab: lab.steady(0.13), {}),
+    "whole documents, just above delta": (lambda lab: lab.clustered(0.101), {}),
+    "whole documents, at .15": (lambda lab: lab.clustered(0.15), {}),
+    "one bad head that the pooled rate hides": (lambda lab: lab.one_bad_head(0.101), {}),
+    "tokens that differ too often": (lambda lab: lab.steady(0.0, 0.101), {}),
+    "whole documents, by clopper-pearson": (lambda lab: lab.clustered(0.101), {"method": "clopper-pearson"}),
+    "one bad head, by clopper-pearson": (lambda lab: lab.one_bad_head(0.101), {"method": "clopper-pearson"}),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_1000_audits_of_false_claims_issue_certificates_no_more_often_than_stated(law: str, lab: Any) -> None:
+    """Documents are decided on one by one, as an attempt does; the level is that of a first attempt."""
+    make, named = LAWS[law]
+    statement = Plan(epsilon=0.1, delta=0.1, documents=45, **named).statement(1)
+    draw, issued, audits = np.random.default_rng(17), 0, 1000
+    plain = statement.model_dump()
+    for _ in range(audits):
+        documents = []
+        for number in range(statement.documents):
+            over, differs = make(lab)(draw)
+            documents.append(
+                {
+                    "key": draw.bytes(16).hex(),
+                    "over": {"3": [lab.bits(h) for h in over[0]], "7": [lab.bits(h) for h in over[1]]},
+                    "differs": lab.bits(differs),
+                }
+            )
+            last = number + 1 == statement.documents
+            if (statement.method == "betting" and number >= 30 and number % 5 == 4) or last:
+                draws = checker.draws_of(plain, documents)
+                passed = all(
+                    checker._passes(draws[:, k : k + 1], 0.1, statement.level, statement.method).all()
+                    for k in range(draws.shape[1])
+                )
+                if passed:
+                    issued += 1
+                    break
+                if statement.method == "betting" and (checker.log_capital(draws, 0.1)[-1] < -6).any():
+                    break  # as good as hopeless: leaving it out can only make certificates rarer by e^-6 each
+    assert issued / audits <= statement.level + 3 * math.sqrt(statement.level * (1 - statement.level) / audits)
+
+
+def test_a_certificate_cannot_be_assembled_from_an_attempt_that_never_ended(archive: Archive, lab: Any) -> None:
+    found = lab.tried(archive, lab.steady(0.0))
+    with pytest.raises(ArchiveError, match="begins no attempt"):
+        certificates.assemble(archive, found.seq + 1, lab.CANDIDATE, __version__)
+
+
+def test_what_was_issued_and_what_failed_since_is_read_from_the_log(archive: Archive, lab: Any) -> None:
+    lab.tried(archive, lab.steady(0.0))
+    assert list(certificates.issued(archive)) == [lab.CANDIDATE.id] and not certificates.refuted(archive)
+    lab.tried(archive, lab.steady(0.5))
+    assert certificates.refuted(archive) == {lab.CANDIDATE.id}
+    assert certificates.attempts(archive)[lab.CANDIDATE.id] == 2
+    assert certificates.attempts_before(archive, lab.CANDIDATE.id, archive.tip[0]) == 2
+
+
+def test_seeds_of_the_checker_are_those_of_the_library() -> None:
+    seed = Seed(b"0123456789abcdef")
+    assert checker.derive(seed.key, "unit", "7", 0) == seed.derive("unit", "7", 0).key
