@@ -104,14 +104,14 @@ def _program(record: Record, started: Started) -> str:
 
 def _markdown(record: Record, started: Started) -> str:
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", record.source)), default=0))
-    rows = "\n".join(f"- {name}: {_literal(value)}" for name, value in _provenance(record, started))
+    rows = "\n".join(f"- {name}: {literal(value)}" for name, value in _provenance(record, started))
     return (
         f"# Candidate {record.id[:12]}\n\n> {' '.join(WARNING)}\n\n{rows}\n\n"
         f"{fence}python\n{record.source.rstrip()}\n{fence}\n"
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """One line as a code span, which no mark-up inside can leave."""
     ticks = "`" * (1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"{ticks} {text} {ticks}"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from vevolve.archive import database, log, reading, schema
 from vevolve.archive import summaries as brief
@@ -211,6 +211,12 @@ class Archive:
         self._refresh()
         with database.transaction(self._db, self.path, "DEFERRED"):
             return brief.summaries(self._db, after)
+
+    def to_dataframe(self) -> Any:
+        """A pandas table with one row an operating point. Raises `MissingDependency` where pandas is not installed."""
+        from vevolve.archive.frame import dataframe
+
+        return dataframe(self)
 
     def containing(self, text: str) -> set[str]:
         """The ids of the candidates whose program contains a text, whatever its case."""

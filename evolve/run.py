@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vevolve.archive import Archive, database
+from vevolve.archive import Archive, database, notes
 from vevolve.archive.events import Resumed, Started
 from vevolve.errors import ArchiveError, BadInput, UnknownName
 from vevolve.evolve.config import Config, to_toml
@@ -110,7 +110,8 @@ class RunDirectory:
     def own_files(self, archive: Archive) -> list[Path]:
         """Those files here that are the run's beyond doubt: a secret or settings that its log does not know are not."""
         key, settings = self.path / "seed.key", self.path / "config.toml"
-        own = [file for file in database.files(self.archive) if file.exists()]
+        beside = [*database.files(self.archive), notes.file_of(self.archive)]
+        own = [file for file in beside if file.exists()]
         with contextlib.suppress(ArchiveError):
             own += [key] if commitment(self.secret()) == archive.started.seed_commitment else []
         with contextlib.suppress(OSError, UnicodeDecodeError):

@@ -75,12 +75,10 @@ class Guard:
         for origin in headers.get(b"origin", []):
             if origin.decode("latin-1").lower() not in (f"http://{hosts[0].lower()}", f"https://{hosts[0].lower()}"):
                 return 403, "Another site asked; only the page itself may."
-        if headers.get(b"sec-fetch-site", [b"none"])[0] not in (b"none", b"same-origin"):
-            # A link on another page may lead here, but no other page may embed or read what is here.
-            if headers.get(b"sec-fetch-mode", [b""])[0] != b"navigate" or headers.get(b"sec-fetch-dest") != [
-                b"document"
-            ]:
-                return 403, "Another site asked; only the page itself may."
+        foreign = headers.get(b"sec-fetch-site", [b"none"])[0] not in (b"none", b"same-origin")
+        followed = headers.get(b"sec-fetch-mode") == [b"navigate"] and headers.get(b"sec-fetch-dest") == [b"document"]
+        if foreign and not followed:  # a link on another page may lead here, but none may embed or read what is here
+            return 403, "Another site asked; only the page itself may."
         return None
 
 

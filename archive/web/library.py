@@ -86,5 +86,9 @@ class Library:
 
     def close(self) -> None:
         """Close every database."""
-        self._thread.submit(lambda: [sight.close() for sight in self._open.values()]).result()
+        self._thread.submit(self._close).result()
         self._thread.shutdown()
+
+    def _close(self) -> None:
+        for sight in self._open.values():
+            sight.close()

@@ -16,6 +16,8 @@ Line: TypeAlias = list[Piece]
 
 LONGEST = 400_000
 """Characters beyond which a program is shown without colours."""
+ALIKE = 0.4
+"""The least likeness of two lines whose words are compared."""
 _WORD = re.compile(r"\w+|\s+|.", re.DOTALL)
 _CLASSES = (
     ("Token.Keyword", "k"),
@@ -40,7 +42,7 @@ def lines(source: str) -> list[Line]:
 def _lines(source: str) -> tuple[tuple[Piece, ...], ...]:
     if len(source) > LONGEST:
         return tuple((("", text),) for text in source.split("\n"))
-    from pygments.lexers.python import PythonLexer
+    from pygments.lexers.python import PythonLexer  # type: ignore[import-untyped]
 
     found: list[list[Piece]] = [[]]
     for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
@@ -82,7 +84,7 @@ def difference(old: str, new: str, context: int | None = 3) -> list[dict[str, An
 
 
 def words(old: str, new: str) -> tuple[list[bool], list[bool]]:
-    """For each character of two lines, whether it belongs to a word that the other lacks."""
+    """For each character of two lines, whether it belongs to a word that the other lacks; none where all is new."""
     a, b = _WORD.findall(old), _WORD.findall(new)
     one = [False] * len(old)
     two = [False] * len(new)
@@ -92,7 +94,10 @@ def words(old: str, new: str) -> tuple[list[bool], list[bool]]:
     bt = [0]
     for word in b:
         bt.append(bt[-1] + len(word))
-    for tag, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return one, two
+    for tag, a0, a1, b0, b1 in matcher.get_opcodes():
         if tag != "equal":
             one[at[a0] : at[a1]] = [True] * (at[a1] - at[a0])
             two[bt[b0] : bt[b1]] = [True] * (bt[b1] - bt[b0])

@@ -38,7 +38,7 @@ def environment() -> Environment:
         finalize=_visible,
     )
     found.filters.update(figure=figure, percent=percent, usd=usd, clock=clock, ago=moment, count=count, path=quote_all)
-    found.globals.update(with_query=with_query)
+    found.globals["with_query"] = with_query  # pyright: ignore[reportArgumentType]
     return found
 
 

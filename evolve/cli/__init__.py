@@ -17,7 +17,7 @@ import typer
 
 from vevolve import __version__
 from vevolve.errors import BadInput, UnknownName, VEvolveError
-from vevolve.evolve.cli import attack, certify, doctor, judge, leaderboard, make, read, run, web
+from vevolve.evolve.cli import attack, certify, doctor, judge, leaderboard, make, read, review, run, watch, web
 
 DONE, FAILED, MISUSE, NOTHING_VALID = 0, 1, 2, 3
 """Exit codes."""
@@ -69,6 +69,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 app.command("web")(web.web)
+app.command("watch")(watch.watch)
+for _later in (review.report, review.plot, review.note, review.pin, review.prune):
+    app.command(_later.__name__)(_later)
 app.add_typer(make.traces, name="traces")
 app.add_typer(make.new, name="new")
 app.add_typer(judge.check, name="check")

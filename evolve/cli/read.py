@@ -116,6 +116,7 @@ def diff(
         str | None, typer.Argument(help="What it is compared with; by default its parent.", metavar="B")
     ] = None,
     run: RunOption = None,
+    side: Annotated[bool, typer.Option("--side-by-side", "-y", help="Both programs beside each other.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what A changed against B, by default its parent."""
@@ -138,12 +139,22 @@ def diff(
         return
     if new.idea:
         render.say(render.line(new.idea, 200))
+    if side and text:
+        from vevolve.evolve.cli.beside import beside
+
+        beside(old.source, new.source, old.id[: render.SHORT], new.id[: render.SHORT])
+        return
     render.code(text or "The programs are the same.", "diff")
 
 
 def export(
-    id: Annotated[str, typer.Argument(help="A candidate's id, or a unique beginning of it.", metavar="ID")],
+    id: Annotated[
+        str | None, typer.Argument(help="A candidate's id, or a unique beginning of it.", metavar="ID")
+    ] = None,
     run: RunOption = None,
+    everything: Annotated[
+        Path | None, typer.Option("--all", metavar="DIR", help="A new folder for the whole run, for a colleague.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A new .py or .md file; by default the standard output.")
     ] = None,
@@ -152,12 +163,25 @@ def export(
     """Write a candidate's program to a file.
 
     A header says where it comes from, and that it runs outside the sandbox from then on. Parameters are written beside
-    it.
+    it. With --all: every valid program, the front, tables, reports and a copy of the run, in a folder of their own.
     """
+    from vevolve.archive import bundle
     from vevolve.archive.export import export as text_of
     from vevolve.archive.export import write
+    from vevolve.errors import BadInput
     from vevolve.evolve.cli import render
 
+    if (id is None) == (everything is None):
+        raise BadInput("Name either one candidate or a folder with --all; `vevolve front` lists the best.")
+    if everything is not None:
+        with open_run(run) as archive:
+            files = bundle.write(archive, everything)
+        if as_json:
+            render.print_json({"files": [str(path) for path in files]})
+        else:
+            render.say(f"Wrote {len(files)} files into {everything}; README.md there says what is what.")
+        return
+    assert id is not None
     with open_run(run) as archive:
         record, started = archive.record(id), archive.started
     written = [] if out is None else write(record, started, out)
@@ -244,7 +268,10 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
     count = f"{len(pairs)} {'point' if len(pairs) == 1 else 'points'}"
     where = f"the {split} split{f', family {family}' if family else ''}"
     render.say(f"{count} on the front of {where}; hypervolume {archive.hypervolume(split, family):.4f}")
-    rows = [_point_row(archive, record, point, record.idea, certified) for record, point in pairs]
+    rows = [
+        _point_row(archive, record, point, "the seed" if record.operation == "seed" else record.idea, certified)
+        for record, point in pairs
+    ]
     seeds = [record for record in archive.records(operation="seed") if record.valid]
     shown = {(record.id, point.label) for record, point in pairs}
     rows += [

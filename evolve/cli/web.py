@@ -22,6 +22,7 @@ def web(
 
     It only reads, and answers this machine alone unless told otherwise.
     """
+    import importlib
     import socket
     import sys
 
@@ -29,9 +30,8 @@ def web(
     from vevolve.errors import BadInput, MissingDependency
 
     try:
-        import jinja2  # noqa: F401
-        import pygments  # noqa: F401
-        import starlette  # noqa: F401
+        for name in ("jinja2", "pygments", "starlette"):
+            importlib.import_module(name)
         import uvicorn
     except ImportError as error:
         raise MissingDependency(f"The page needs '{error.name}': pip install 'vevolve[web]'") from error

@@ -58,10 +58,9 @@ def candidate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "certificates": [
             {
                 "seq": seq,
-                "claim": certificates.claim(event),
+                "claim": certificates.assemble(archive, seq, record.candidate, archive.started.version)["claim"],
                 "epsilon": event.statement.epsilon,
                 "delta": event.statement.delta,
-                "check": shlex.join(["vevolve", "check", "certificate", "FILE.json"]),
             }
             for seq, event in issued
         ],
@@ -114,9 +113,11 @@ def points(found: Sequence[Point], before: Sequence[Point], sight: Sight) -> lis
         cells: list[dict[str, Any]] = []
         for axis in sight.archive.objectives:
             value, was = figures.get(axis.name), old.get(axis.name)
-            both = isinstance(value, int | float) and isinstance(was, int | float)
-            change = value / was - 1 if both and was else None
-            better = None if not both or value == was else (value < was) == (axis.direction == "min")
+            change: float | None = None
+            better: bool | None = None
+            if isinstance(value, int | float) and isinstance(was, int | float):
+                change = value / was - 1 if was else None
+                better = None if value == was else (value < was) == (axis.direction == "min")
             cells.append({"name": axis.name, "value": value, "was": was, "change": change, "better": better})
         rows.append(
             {

@@ -105,8 +105,8 @@ def _lanes(shown: list[Summary], kept: set[str], front: set[str]) -> dict[str, i
     """
     children: dict[str, list[Summary]] = {}
     for one in shown:
-        parent = next((id for id in one.parents[:1] if id in kept), "")
-        children.setdefault(parent, []).append(one)
+        root = next((id for id in one.parents[:1] if id in kept), "")
+        children.setdefault(root, []).append(one)
     leads = set(front)
     for one in reversed(shown):
         if one.id in leads and one.parents:
@@ -116,7 +116,7 @@ def _lanes(shown: list[Summary], kept: set[str], front: set[str]) -> dict[str, i
     pending = sorted(children.get("", []), key=lambda one: -one.seq)
     while pending:
         one = pending.pop()
-        parent = one.parents[0] if one.parents and one.parents[0] in lanes else None
+        parent = next((id for id in one.parents[:1] if id in lanes), None)
         start = next((other.iteration for other in shown if other.id == parent), one.iteration) if parent else -1
         near = lanes[parent] if parent else 0
         free = [lane for lane, end in enumerate(ends) if end <= start]

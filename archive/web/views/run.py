@@ -61,7 +61,7 @@ def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     pace = seconds / totals.evaluations if totals.evaluations else None
     ranks = sight.ranks(split)
     certified = certificates.issued(archive)
-    points = [
+    points: list[dict[str, Any]] = [
         {
             "candidate": brief(sight, record.id),
             "label": point.label,
@@ -190,7 +190,7 @@ def failures(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     for one in sight.all.values():
         if not one.valid:
             groups.setdefault((one.status, one.first_error_line), []).append(one.id)
-    found = [
+    found: list[dict[str, Any]] = [
         {"status": status, "line": line, "count": len(ids), "candidates": [brief(sight, id) for id in ids[-6:][::-1]]}
         for (status, line), ids in groups.items()
     ]

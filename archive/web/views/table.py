@@ -129,7 +129,7 @@ def split_and_family(sight: Sight, query: Mapping[str, str]) -> tuple[str, str]:
 
 
 def axes(sight: Sight, query: Mapping[str, str]) -> tuple[str, str]:
-    """What stands on x and y: two figures of the points; by default the first two objectives, or one over iterations."""
+    """What stands on x and y: by default the first two objectives, or the only one over iterations."""
     names = axis_names(sight)
     default = [axis.name for axis in sight.archive.objectives][:2]
     if len(default) == 1:
