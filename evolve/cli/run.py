@@ -45,7 +45,7 @@ def run(
     ] = None,
     config: settings.ConfigFile = None,
     show_prompt: Annotated[
-        bool, typer.Option("--show-prompt", help="Print the first prompt and call nothing.")
+        bool, typer.Option("--show-prompt", help="Print the first prompt and the estimated cost, and call nothing.")
     ] = False,
     yes: settings.Yes = False,
     as_json: settings.JsonLines = False,
@@ -83,6 +83,7 @@ def run(
             render.print_json(prompt.model_dump())
         else:
             render.say(f"{render.clean(prompt.system)}\n\n{render.clean(prompt.user)}")
+        _tell_cost_if_known(loaded)
         return
     started = api.start(loaded)
     _tell_cost(loaded, loaded.evaluations, ask=not yes)
@@ -178,6 +179,18 @@ def _drive(started: api.Run, as_json: bool) -> int:
             summary.tell_kept(started)
             raise
     return summary.conclude(started, as_json, stopped)
+
+
+def _tell_cost_if_known(config: Config) -> None:
+    """What the run may cost, or what keeps that from being told, such as a key that is not set yet."""
+    import sys
+
+    from vevolve.errors import ProposerError
+
+    try:
+        _tell_cost(config, config.evaluations, ask=False)
+    except ProposerError as error:
+        sys.stderr.write(f"Estimated cost: not told yet. {error}\n")
 
 
 def _tell_cost(config: Config, evaluations: int, ask: bool) -> None:

@@ -78,7 +78,10 @@ def _tell(run: Run, archive: Archive) -> None:
     elif not any(seed.points_on(read.split_of(archive, None)) for seed in archive.records(operation="seed")):
         render.say(f"The seed has no point on the {read.split_of(archive, None)} split to compare with.")
     else:
-        render.say("No evolved program is better than the seed yet; more evaluations or another model may help.")
+        render.say(
+            f"No evolved program is better than the seed by {NOTICEABLE:.1%} or more yet; "
+            "more evaluations or another model may help."
+        )
     render.say("\nLook closer:")
     for command in _commands(run, archive):
         render.say(f"  {command}")

@@ -53,6 +53,10 @@ def test_the_generated_page_has_a_section_for_every_command() -> None:
     ).keys()
 
 
+def test_the_page_of_the_command_line_is_the_generated_one() -> None:
+    assert (ROOT / "docs/cli.md").read_text() == document.page(), "run python -m vevolve.evolve.cli.document"
+
+
 def test_the_code_shown_on_the_page_of_problems_is_the_code_that_ships() -> None:
     shipped = (ROOT / "evaluators/circle_packing/problem.py").read_text()
     blocks = re.findall(r"```python\n(    .*?)```", PAGE, re.DOTALL)

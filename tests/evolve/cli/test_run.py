@@ -123,7 +123,8 @@ def test_a_budget_that_ends_with_nothing_valid_exits_with_3(vevolve, monkeypatch
     outcome = vevolve(*RUN, "-n", "3")
     assert outcome.code == 3
     assert "3 evaluations, 0 valid (3 wrong)." in outcome.out
-    assert "No evolved program is better than the seed yet" in outcome.out
+    assert "No evolved program is better than the seed by 0.1% or more yet" in outcome.out
+    assert outcome.out.partition("on the front")[2].splitlines()[2].endswith("  the seed")
 
 
 def test_a_failure_in_the_middle_keeps_what_was_told_and_says_how_to_go_on(vevolve, monkeypatch) -> None:
@@ -147,6 +148,17 @@ def test_show_prompt_prints_the_first_prompt_and_writes_nothing(vevolve) -> None
     assert "2.167" in outcome.out
     assert not Path("runs").exists()
     assert set(json.loads(vevolve(*RUN, "--show-prompt", "--json").out)) == {"system", "user"}
+
+
+def test_show_prompt_tells_the_cost_too_or_what_it_lacks(vevolve, monkeypatch) -> None:
+    model = ("--model", "openai:some-model", "--price", "some-model=2,10", "-n", "10", "--show-prompt")
+    lacking = vevolve(*RUN, *model)
+    assert (lacking.code, "pack(n)" in lacking.out) == (0, True)
+    assert lacking.err.startswith("Estimated cost: not told yet. No API key: set OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
+    told = vevolve(*RUN, *model)
+    assert (told.code, told.out) == (0, lacking.out)
+    assert re.match(r"Estimated cost: up to \$0\.\d+ a call of openai:some-model, up to \$\d", told.err)
 
 
 def test_settings_come_from_flags_then_environment_then_file(vevolve, monkeypatch) -> None:
@@ -251,7 +263,11 @@ def test_one_base_url_for_two_providers_is_refused_before_any_key_is_sent(vevolv
 
 def test_show_prompt_needs_no_key(vevolve) -> None:
     outcome = vevolve(*RUN, "--show-prompt", "--model", "anthropic:m", "--usd", "1")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0
+    assert outcome.err == (
+        "Estimated cost: not told yet. No API key: set ANTHROPIC_API_KEY to your key, or use --model offline, "
+        "which needs none.\n"
+    )
     assert "def pack" in outcome.out
 
 
