@@ -8,6 +8,7 @@ so that each layer meets what the layers below really made of it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -57,15 +58,18 @@ def draw(model: Model, key: Seed, tokens: int) -> Drawn:
     """
     rng = np.random.default_rng(key.derive("stratum").integer)
     stratum = STRATA[int(rng.integers(len(STRATA)))]
-    if stratum != "needle":
-        drawn = texts.draw("sealed", stratum, key.derive("text"), characters=8 * tokens)
-        ids = model.encode(drawn.text)[:tokens]
-        if len(ids) < tokens:
-            raise BadInput(f"The sealed sources of {stratum} hold no {tokens} tokens; ask for shorter documents.")
-        return Drawn(tuple(ids), drawn.source, stratum)
-    task = sorted(texts.TASKS)[int(rng.integers(len(texts.TASKS)))]
-    needle = texts.needle(task, "sealed", key.derive("text"), lambda found: len(_needle(model, found)) <= tokens)
-    return Drawn(_needle(model, needle), f"{needle.source}; {task}", stratum)
+    if stratum == "needle":
+        task = sorted(texts.TASKS)[int(rng.integers(len(texts.TASKS)))]
+        # Where documents are too short for this prompt, the draw is prose: still a function of the key alone.
+        with contextlib.suppress(BadInput):
+            found = texts.needle(task, "sealed", key.derive("text"), lambda one: len(_needle(model, one)) <= tokens)
+            return Drawn(_needle(model, found), f"{found.source}; {task}", stratum)
+        stratum = "prose"
+    drawn = texts.draw("sealed", stratum, key.derive("text"), characters=8 * tokens)
+    ids = model.encode(drawn.text)[:tokens]
+    if len(ids) < tokens:
+        raise BadInput(f"The sealed sources of {stratum} hold no {tokens} tokens; ask for shorter documents.")
+    return Drawn(tuple(ids), drawn.source, stratum)
 
 
 def _needle(model: Model, drawn: texts.Needle) -> tuple[int, ...]:

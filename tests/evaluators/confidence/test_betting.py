@@ -28,15 +28,15 @@ def bound(share: float, trials: int) -> float:
 @pytest.mark.parametrize("law", LAWS)
 def test_the_true_mean_is_rejected_at_any_time_at_most_as_often_as_stated(law: str) -> None:
     truth, draws = LAWS[law]
-    samples = draws(np.random.default_rng(11), (300, 2000))
-    assert betting.rejects(samples, truth, ALPHA)[-1].mean() <= bound(ALPHA, 2000)
-    assert betting.rejects(1 - samples, 1 - truth, ALPHA)[-1].mean() <= bound(ALPHA, 2000)
+    samples = draws(np.random.default_rng(11), (250, 1000))
+    assert betting.rejects(samples, truth, ALPHA)[-1].mean() <= bound(ALPHA, 1000)
+    assert betting.rejects(1 - samples, 1 - truth, ALPHA)[-1].mean() <= bound(ALPHA, 1000)
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_limits_cover_the_true_mean_and_close_in_on_it(law: str) -> None:
     truth, draws = LAWS[law]
-    samples = draws(np.random.default_rng(5), (400, 300))
+    samples = draws(np.random.default_rng(5), (250, 300))
     upper, lower = betting.upper_limit(samples, ALPHA), betting.lower_limit(samples, ALPHA)
     assert (upper < truth).mean() <= bound(ALPHA, 300) and (lower > truth).mean() <= bound(ALPHA, 300)
     assert (lower > upper).mean() <= bound(2 * ALPHA, 300) and (upper - lower).mean() < 0.2
