@@ -64,16 +64,13 @@ def test_the_code_shown_on_the_page_of_problems_is_the_code_that_ships() -> None
     assert all(block in shipped for block in blocks)
 
 
-def test_the_commands_on_the_page_of_problems_work_in_this_order(tmp_path: Path) -> None:
+def test_the_commands_on_the_page_of_problems_work_in_this_order(vevolve) -> None:
     blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     typed = [line.removeprefix("$ vevolve ") for block in blocks for line in block.splitlines()]
     assert len(typed) == 9
     for line in typed:
-        done = subprocess.run(
-            [sys.executable, "-m", "vevolve.evolve.cli", *shlex.split(line)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=100,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+        done = vevolve(*shlex.split(line))
+        assert done.code == 0, f"{line}: {done.err}"
 
 
 def test_the_ten_line_example_finds_better_packings(tmp_path: Path) -> None:
