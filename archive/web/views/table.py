@@ -38,7 +38,9 @@ def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         name: _counts(key, (one for one in found if _fits(one, chosen, but=name))) for name, key in FACETS.items()
     }
     found = [one for one in found if _fits(one, chosen)]
-    order = query.get("sort", "") or "-iteration"
+    order = query.get("sort", "")
+    if order.lstrip("-") not in sortable(sight):
+        order = "-iteration"
     found = _sorted(sight, found, order, split, family, ranks)
     page = max(1, _whole(query.get("page", ""), 1))
     rows = [_row(sight, one, split, family, ranks) for one in found[(page - 1) * PAGE : page * PAGE]]
@@ -219,6 +221,11 @@ def _sorted(
 
         return sorted(found, key=best, reverse=down)
     return sorted(found, key=keys.get(name, keys["iteration"]), reverse=down)
+
+
+def sortable(sight: Sight) -> set[str]:
+    """By what a table can be sorted."""
+    return {"iteration", "gain", "rank", "status", "proposer", *(axis.name for axis in sight.archive.objectives)}
 
 
 def best_of(one: Summary, name: str, direction: str, split: str, family: str) -> float | None:

@@ -54,6 +54,7 @@ def started(**changed: Any) -> Started:
 
 def told(iteration: int, source: str, *points: tuple[float, ...], status: Any = "ok", **rest: Any) -> Told:
     names = [axis.name for axis in objectives(3)]
+    feedback, layers = rest.pop("feedback", "fine"), [{"layer": 8, "error": [0.1, 0.4]}, {"layer": 9, "error": [0.2]}]
     verdict = rest.pop("verdict", None) or Verdict(
         valid=status == "ok",
         status=status,
@@ -61,13 +62,9 @@ def told(iteration: int, source: str, *points: tuple[float, ...], status: Any = 
             Point(label=f"{32 * 2**k} tokens", **dict(zip(names, values, strict=False)))
             for k, values in enumerate(points)
         ),
-        feedback=rest.pop("feedback", "fine"),
+        feedback=feedback,
         bounds=(Bound(epsilon=0.05, delta=0.1, split="search", rate=0.2, documents=6, upper=0.5),),
-        report={
-            "points": {
-                "main": {"32 tokens": {"layers": [{"layer": 8, "error": [0.1, 0.4]}, {"layer": 9, "error": [0.2]}]}}
-            }
-        },
+        report={"points": {"main": {"32 tokens": {"layers": layers}}}},
         cost=Cost(wall_s=2.0, cpu_s=1.0, processes=3),
         containment=Containment(level="L2", layers={"seccomp": "active", "mounts": "absent: no namespaces"}),
     )
