@@ -1,7 +1,9 @@
 """Answer once more under the right nonce, as the answer to what is asked next.
 
+What was slipped in first counts, and what follows it does not fit: of an index, the next function finds nothing in it.
+
 Group: forgery
-Expected: protocol or wrong
+Expected: protocol or wrong or crash
 """
 
 import gc

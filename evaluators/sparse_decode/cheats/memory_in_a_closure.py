@@ -23,6 +23,7 @@ LAST = remembering()
 
 def select(query, cache, budget):
     """The window of the step before, where that is visible."""
-    ids = LAST(torch.arange(max(cache.n - budget.tokens, 0), cache.n))
-    ids = ids[ids < cache.n][: budget.tokens].expand(len(query), -1)
+    own = torch.arange(max(cache.n - budget.tokens, 0), cache.n)
+    ids = LAST(own)
+    ids = (ids if ids[-1] < cache.n else own)[: budget.tokens].expand(len(query), -1)
     return ids, torch.ones(ids.shape)
