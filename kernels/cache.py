@@ -138,7 +138,9 @@ def _rows(name: str, tensor: torch.Tensor) -> None:
     if tensor.stride(-1) != 1:
         raise BadInput(f"Expected {name} with a contiguous last dimension, got strides {tensor.stride()}.")
     if any(stride % ALIGNMENT for stride in strides[:-1]) or tensor.data_ptr() % ALIGNMENT:
-        raise BadInput(f"Expected rows of {name} at multiples of {ALIGNMENT} bytes; copy them into a tensor of their own.")
+        raise BadInput(
+            f"Expected rows of {name} at multiples of {ALIGNMENT} bytes; copy them into a tensor of their own."
+        )
 
 
 def _name(tensor: torch.Tensor) -> str:

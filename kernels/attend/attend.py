@@ -18,6 +18,7 @@ from vevolve.kernels.attend.kernel import INTERPRETED
 from vevolve.kernels.attend.kernel import attend as kernel
 from vevolve.kernels.attend.tuning import Choice
 from vevolve.kernels.cache import Cache, one_device, whole
+from vevolve.kernels.launch import options, overlaps, power_of_two
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def attend(
         grain: tokens that an id stands for: id i means tokens grain * i to grain * (i + 1) - 1, a power of two.
         scale: of the scores; d ** -0.5 by default.
         choice: block, splits, warps and stages; by default what was tuned for this class of shapes.
-        workspace: to reuse; needed in a graph that is captured beside others.
+        workspace: to reuse, from `workspace_for`; made anew by default, which costs a launch.
         out: where to write the results.
         checked: also look at the ids, probabilities, lengths and page table, which waits for the device.
 
@@ -87,9 +88,7 @@ def attend(
     batch, heads, group, width = query.shape
     single = ids is not None and ids.dim() == 4
     units, rows = (heads * group, 1) if single else (heads, group)
-    listed = cache.page * (1 if cache.table is None else cache.table.shape[1]) if ids is None else ids.shape[-1] * grain
-    key = tuning.shape_class(query, batch * units, rows, listed, grain, cache.table is not None, ids is None)
-    choice = choice or tuning.choose(key, batch * units, listed, query.device)
+    choice = choice or chosen(query, cache, ids, grain)
     if workspace is None:
         workspace = Workspace.of(batch * units, rows, width, choice.splits, query.device)
     if workspace.partial.numel() < batch * units * choice.splits * rows * width:
@@ -120,7 +119,7 @@ def attend(
         SHARED_BY=group if single else 1,
         ROWS=rows,
         WIDTH=width,
-        PAGE=cache.page,
+        PAGE=1 if cache.table is None else cache.page,
         GRAIN=grain,
         DENSE=ids is None,
         WEIGHTED=log_prob is not None,
@@ -130,17 +129,35 @@ def attend(
         SPLITS_PADDED=power_of_two(choice.splits),
         WIDTH_PADDED=power_of_two(width),
         ROWS_PADDED=max(16, power_of_two(rows)),
+        ROWS_MERGED=power_of_two(rows),
+        MERGED=min(16, power_of_two(choice.splits)),
         BLOCK=choice.block,
         STAGES=choice.stages,
         WIDEN=INTERPRETED and query.dtype == torch.bfloat16,
+        OVERLAP=overlaps(query.device),
         num_warps=choice.warps,
+        **options(query.device),
     )
     return result, lse
 
 
-def power_of_two(count: int) -> int:
-    """The least power of two that is not below a count."""
-    return 1 << (count - 1).bit_length()
+def chosen(query: torch.Tensor, cache: Cache, ids: torch.Tensor | None = None, grain: int = 1) -> Choice:
+    """The tuned settings for a call with these arguments."""
+    batch, heads, group, _ = query.shape
+    units, rows = (heads * group, 1) if ids is not None and ids.dim() == 4 else (heads, group)
+    paged = cache.table is not None
+    room = cache.page * (1 if cache.table is None else cache.table.shape[1])
+    listed = room if ids is None else ids.shape[-1] * grain
+    key = tuning.shape_class(query, batch * units, rows, listed, grain, paged, ids is None)
+    return tuning.choose(key, batch * units, listed, query.device)
+
+
+def workspace_for(query: torch.Tensor, cache: Cache, ids: torch.Tensor | None = None, grain: int = 1) -> Workspace:
+    """A workspace for calls with these arguments, to keep: filling its counters costs a launch."""
+    heads, single = query.shape[1], ids is not None and ids.dim() == 4
+    rows = 1 if single else query.shape[2]
+    units = query.shape[0] * heads * (query.shape[2] if single else 1)
+    return Workspace.of(units, rows, query.shape[3], chosen(query, cache, ids, grain).splits, query.device)
 
 
 def check(
@@ -196,7 +213,9 @@ def check_content(
     if bool(beyond.any()):
         place = beyond.nonzero()[0].tolist()
         room = int(most[place[0]])
-        raise BadInput(f"Expected ids of 0 to {room}, or -1, in sequence {place[0]}, got {int(ids[tuple(place)])} at {place}.")
+        raise BadInput(
+            f"Expected ids of 0 to {room}, or -1, in sequence {place[0]}, got {int(ids[tuple(place)])} at {place}."
+        )
     if not bool(meant.any(dim=-1).all()):
         place = (~meant.any(dim=-1)).nonzero()[0].tolist()
         raise BadInput(f"Expected at least one token for each head, got none at {place}: nothing has no attention.")

@@ -9,6 +9,7 @@ kept in base 2. Merging in the same launch saves the start of a second kernel, w
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -53,11 +54,17 @@ def attend(
     SPLITS_PADDED: tl.constexpr,
     WIDTH_PADDED: tl.constexpr,
     ROWS_PADDED: tl.constexpr,
+    ROWS_MERGED: tl.constexpr,
+    MERGED: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
     WIDEN: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
     """UNITS of a sequence; SHARED_BY units read one KV head; GRAIN tokens for each id; PAGE tokens a page."""
+    if OVERLAP:
+        gdc_launch_dependents()
+        gdc_wait()
     split = tl.program_id(0)
     unit = tl.program_id(1)
     sequence = unit // UNITS
@@ -109,10 +116,9 @@ def attend(
         else:
             k_row = token.to(tl.int64) * k_slot
             v_row = token.to(tl.int64) * v_slot
-        if WIDTH == WIDTH_PADDED:
-            wanted = live[:, None]
-        else:
-            wanted = live[:, None] & (column[None, :] < WIDTH)
+        wanted = live[:, None]
+        if WIDTH != WIDTH_PADDED:
+            wanted = wanted & (column[None, :] < WIDTH)
         k = tl.load(keys + k_row[:, None] + column[None, :], wanted, 0.0)
         v = tl.load(values + v_row[:, None] + column[None, :], wanted, 0.0)
         if WIDEN:
@@ -143,23 +149,34 @@ def attend(
         arrived = tl.atomic_add(arrivals + unit, 1, sem="acq_rel")
         if arrived == splits - 1:
             tl.debug_barrier()
-            every = tl.arange(0, SPLITS_PADDED)
-            there = every < splits
-            places = unit.to(tl.int64) * splits + every
-            for one in tl.static_range(ROWS):
-                tops = tl.load(partial_stats + places * (2 * ROWS) + one, there, float("-inf"), cache_modifier=".cg")
-                masses = tl.load(partial_stats + places * (2 * ROWS) + ROWS + one, there, 0.0, cache_modifier=".cg")
-                at_part = (places[:, None] * ROWS + one) * WIDTH + column[None, :]
-                mask = there[:, None] & (column[None, :] < WIDTH)
-                parts = tl.load(partial + at_part, mask, 0.0, cache_modifier=".cg")
-                highest = tl.max(tops, axis=0)
-                base_of_all = tl.where(highest == float("-inf"), 0.0, highest)
-                factor = tl.exp2(tops - base_of_all)
-                whole = tl.sum(masses * factor, axis=0)
-                summed = tl.sum(parts * factor[:, None], axis=0)
-                at_out = (unit * ROWS + one) * WIDTH + column
-                tl.store(out + at_out, (summed / whole).to(out.dtype.element_ty), column < WIDTH)
-                tl.store(lse + unit * ROWS + one, (highest + tl.log2(whole)) * LN2)
+            line = tl.arange(0, ROWS_MERGED)
+            highest = tl.full((ROWS_MERGED,), float("-inf"), tl.float32)
+            whole = tl.zeros((ROWS_MERGED,), tl.float32)
+            summed = tl.zeros((ROWS_MERGED, WIDTH_PADDED), tl.float32)
+            for group in tl.static_range(SPLITS_PADDED // MERGED):
+                some = group * MERGED + tl.arange(0, MERGED)
+                here = (line[:, None] < ROWS) & (some[None, :] < splits)
+                places = unit.to(tl.int64) * splits + some[None, :]
+                stats = partial_stats + places * (2 * ROWS) + line[:, None]
+                tops = tl.load(stats, here, float("-inf"), cache_modifier=".cg")
+                masses = tl.load(stats + ROWS, here, 0.0, cache_modifier=".cg")
+                parts = tl.load(
+                    partial + (places * ROWS + line[:, None])[:, :, None] * WIDTH + column[None, None, :],
+                    here[:, :, None] & (column[None, None, :] < WIDTH),
+                    0.0,
+                    cache_modifier=".cg",
+                )
+                above = tl.maximum(highest, tl.max(tops, axis=1))
+                origin = tl.where(above == float("-inf"), 0.0, above)
+                factor = tl.exp2(tops - origin[:, None])
+                fading = tl.exp2(highest - origin)
+                whole = whole * fading + tl.sum(masses * factor, axis=1)
+                summed = summed * fading[:, None] + tl.sum(parts * factor[:, :, None], axis=1)
+                highest = above
+            at_out = (unit * ROWS + line[:, None]) * WIDTH + column[None, :]
+            kept = (line[:, None] < ROWS) & (column[None, :] < WIDTH)
+            tl.store(out + at_out, (summed / whole[:, None]).to(out.dtype.element_ty), kept)
+            tl.store(lse + unit * ROWS + line, (highest + tl.log2(whole)) * LN2, line < ROWS)
             # Ready for the next call, in a graph too.
             tl.store(arrivals + unit, 0)
 

@@ -39,9 +39,7 @@ class Choice:
     stages: int
 
 
-def shape_class(
-    query: torch.Tensor, units: int, rows: int, listed: int, grain: int, paged: bool, dense: bool
-) -> str:
+def shape_class(query: torch.Tensor, units: int, rows: int, listed: int, grain: int, paged: bool, dense: bool) -> str:
     """The name of a class of shapes: sizes that vary from step to step are rounded up to a power of two.
 
     Args:

@@ -1,7 +1,8 @@
-"""Tokens by 32 bits each: HashAttention's selection (Desai et al. 2024, arXiv:2412.14468) in two launches.
+"""Tokens by 32 bits each: HashAttention's selection (Desai et al. 2024, arXiv:2412.14468) in three launches.
 
 A token's score is the number of its bits that differ from those of the group's queries, summed over the group. Chosen
-are sinks and window, then the lowest scores, the earliest first among equals. Query bits are the signs of 32 linear
+are sinks and window, then the lowest scores; among equals the earliest block of
+32 tokens first, and inside of one in the order 0, 4, ..., 28, 1, 5, ..., 31. Query bits are the signs of 32 linear
 maps, computed in the same launch.
 """
 
@@ -13,13 +14,18 @@ import torch
 
 from vevolve.errors import BadInput
 from vevolve.kernels.cache import one_device, whole
-from vevolve.kernels.select.hamming_kernel import emit, tally
+from vevolve.kernels.launch import options, overlaps, power_of_two
+from vevolve.kernels.select.hamming_kernel import emit, prepare, tally
 
 BITS = 32
 SAMPLE = 1024
-CHUNK = 4096
-SMALL_CHUNK = 1024
+LEAST_CHUNK, MOST_CHUNK = 1024, 4096
+PROGRAMS = 1024
+"""Fewer programs than this leave a GPU idle."""
 MOST_CHUNKS = 1024
+MOST_DIGITS = 8
+MULTIPLE = 16
+"""Tokens, of which a capacity is a multiple, so that codes are fetched four at a time."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Hamming:
     bins: torch.Tensor
     tallies: torch.Tensor
     guesses: torch.Tensor
+    masks: torch.Tensor
     chunk: int
 
     @staticmethod
@@ -62,12 +69,12 @@ class Hamming:
 
         Args:
             planes: [H, d, 32], the linear maps whose signs are a query's bits, of the query's type.
-            codes: int32 [B, H, capacity], the keys' bits, bit i in the i-th place.
+            codes: int32 [B, H, capacity], the keys' bits, bit i in the i-th place; capacity a multiple of 16.
             lengths: int32 [B], visible tokens.
             wanted: tokens to choose, sinks and window included.
             sinks: first tokens that are always chosen.
             window: newest tokens that are always chosen.
-            chunk: tokens of a program; by default so that the GPU is filled.
+            chunk: tokens of a program, a power of two; by default so that the GPU is filled.
 
         Raises:
             BadInput: shapes, types, strides, or more sinks and window than tokens wanted.
@@ -79,6 +86,8 @@ class Hamming:
         whole("lengths", lengths, torch.int32, (batch,))
         whole("planes", planes, planes.dtype, (heads, None, BITS))
         one_device(planes, codes, lengths)
+        if capacity % MULTIPLE:
+            raise BadInput(f"Expected room for a multiple of {MULTIPLE} tokens, got {capacity}.")
         if not planes.is_floating_point():
             raise BadInput(f"Expected planes of a floating type, got {planes.dtype}.")
         if not 1 <= wanted <= capacity or min(sinks, window) < 0 or sinks + window > wanted:
@@ -87,7 +96,7 @@ class Hamming:
             )
         units = batch * heads
         if chunk is None:
-            chunk = CHUNK if units * capacity >= 256 * CHUNK else SMALL_CHUNK
+            chunk = max(LEAST_CHUNK, min(MOST_CHUNK, power_of_two(units * capacity // PROGRAMS)))
         chunks = -(-capacity // chunk)
         if chunks > MOST_CHUNKS:
             raise BadInput(f"Expected at most {MOST_CHUNKS * chunk} tokens of capacity, got {capacity}.")
@@ -109,6 +118,7 @@ class Hamming:
             bins=room(units, chunks * chunk, dtype=torch.int8),
             tallies=room(units, 8, chunks),
             guesses=room(units),
+            masks=room(units, 1 + MOST_DIGITS),
             chunk=chunk,
         )
 
@@ -124,31 +134,48 @@ class Hamming:
         group, units = query.shape[2], batch * heads
         chunks = self.tallies.shape[2]
         steps = group // 2 if group % 2 == 0 else group
-        tally[(chunks, units)](
+        digits = steps.bit_length()
+        prepare[(units,)](
             query,
             self.planes,
             self.codes,
             self.lengths,
-            self.bins,
-            self.tallies,
+            self.masks,
             self.guesses,
             capacity,
             self.ids.shape[2],
+            UNITS=heads,
+            GROUP=group,
+            GROUP_PADDED=max(16, power_of_two(group)),
+            WIDTH=width,
+            WIDTH_PADDED=power_of_two(width),
+            DIGITS=digits,
+            LEVELS=1 << (BITS * steps + 1).bit_length(),
+            SAMPLE=SAMPLE,
+            OVERLAP=overlaps(query.device),
+            num_warps=4,
+            **options(query.device),
+        )
+        tally[(chunks, units)](
+            self.codes,
+            self.lengths,
+            self.masks,
+            self.guesses,
+            self.bins,
+            self.tallies,
+            capacity,
             self.sinks,
             self.window,
             UNITS=heads,
-            GROUP=group,
-            WIDTH=width,
-            WIDTH_PADDED=1 << (width - 1).bit_length(),
-            DIGITS=steps.bit_length(),
-            LEVELS=1 << (BITS * steps + 1).bit_length(),
-            SAMPLE=SAMPLE,
+            DIGITS=digits,
             CHUNK=self.chunk,
             CHUNKS=chunks,
+            OVERLAP=overlaps(query.device),
             num_warps=4,
+            **options(query.device),
         )
         emit[(chunks, units)](
-            self.bins,
+            self.bins.view(torch.int32),
             self.tallies,
             self.guesses,
             self.lengths,
@@ -160,8 +187,10 @@ class Hamming:
             UNITS=heads,
             CHUNK=self.chunk,
             CHUNKS=chunks,
-            CHUNKS_PADDED=1 << (chunks - 1).bit_length(),
+            CHUNKS_PADDED=power_of_two(chunks),
+            OVERLAP=overlaps(query.device),
             num_warps=4,
+            **options(query.device),
         )
         return self.ids, self.counts
 

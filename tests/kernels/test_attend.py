@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.kernels.cases import DEVICE, TOLERANCE, cache_of, choose, query_of, relative_error
+
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive, tuning
 from vevolve.kernels.attend.attend import Workspace, attend
@@ -135,6 +135,7 @@ def _wrong() -> dict[str, tuple[str, dict[str, object]]]:
     apart[0, 1] = -1
     shifted = torch.empty(query.numel() + 1, dtype=BF16, device=DEVICE)[1:].view(query.shape)
     strided = dataclasses.replace(cache, keys=cache.keys.transpose(2, 3).contiguous().transpose(2, 3))
+    narrow = dataclasses.replace(cache, keys=cache.keys[..., :32], values=cache.values[..., :32])
     pages = dataclasses.replace(cache, table=cache.table + 100 if cache.table is not None else None)
     return {
         "type of the query": ("bfloat16, got float32|query of type bfloat16", {"query": query.float()}),
@@ -148,7 +149,10 @@ def _wrong() -> dict[str, tuple[str, dict[str, object]]]:
         "head without tokens": (r"none at \[0, 1\]", {"ids": apart}),
         "positive logarithm": ("positive or not finite", {"log_prob": log_prob + 9}),
         "page out of range": ("pages of 0 to", {"cache": pages}),
-        "width": ("d in", {"cache": dataclasses.replace(cache, keys=cache.keys[..., :32], values=cache.values[..., :32])}),
+        "width": (
+            "d in",
+            {"cache": narrow},
+        ),
     }
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from tests.kernels.cases import DEVICE
+
 from vevolve.errors import BadInput
 from vevolve.kernels.select import naive
 from vevolve.kernels.select.hamming import BITS, Hamming, encode
-from vevolve.kernels.select.hamming_kernel import popcount  # noqa: F401
 
 
 def _case(lengths: tuple[int, ...], heads: int, group: int, width: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
     rng = torch.Generator().manual_seed(seed)
     planes = torch.randn(heads, width, BITS, generator=rng)
-    keys = torch.randn(len(lengths), heads, max(lengths), width, generator=rng)
+    keys = torch.randn(len(lengths), heads, -(-max(lengths) // 16) * 16, width, generator=rng)
     query = torch.randn(len(lengths), heads, group, width, generator=rng)
     held = torch.tensor(lengths, dtype=torch.int32)
     return query.to(DEVICE), planes.to(DEVICE), encode(keys, planes).to(DEVICE), held.to(DEVICE)
@@ -54,11 +53,11 @@ def test_a_second_call_answers_the_second_query() -> None:
     assert set(ids[0, 0].tolist()) == naive.hamming(query, planes, codes, held, 40)[0][0]
 
 
-def test_equal_scores_go_to_the_earliest() -> None:
+def test_equal_scores_go_to_the_earliest_blocks() -> None:
     query, planes, codes, held = _case((1500,), 1, 4, 64)
     codes = torch.zeros_like(codes)
-    ids, _ = Hamming.of(planes, codes, held, 77, sinks=0, chunk=1024)(query)
-    assert sorted(ids[0, 0].tolist()) == list(range(77))
+    ids, _ = Hamming.of(planes, codes, held, 64, sinks=0, chunk=1024)(query)
+    assert sorted(ids[0, 0].tolist()) == list(range(64))
 
 
 def test_a_sample_that_misleads_is_told_and_the_number_stays_right() -> None:
@@ -76,6 +75,8 @@ def test_bad_input_is_one_clear_error() -> None:
     query, planes, codes, held = _case((100,), 2, 4, 64)
     with pytest.raises(BadInput, match="codes of type int32, got int64"):
         Hamming.of(planes, codes.long(), held, 10)
+    with pytest.raises(BadInput, match="multiple of 16 tokens, got 100"):
+        Hamming.of(planes, codes[:, :, :100].contiguous(), held, 10)
     with pytest.raises(BadInput, match="sinks and window among them, got 3 with 4 and 0"):
         Hamming.of(planes, codes, held, 3)
     with pytest.raises(BadInput, match="query to be contiguous"):
