@@ -126,7 +126,7 @@ class SparseDecode(Problem):
 
     def certifier(self, candidate: Candidate, sealing: Sealing) -> Certifier:
         """Documents of the sealed sources, read by the offline model or the one that is named."""
-        from vevolve.evaluators.sparse_decode.certify import SparseCertifier
+        from vevolve.evaluators.sealed.sparse_decode import SparseCertifier
         from vevolve.evaluators.sparse_decode.models import OFFLINE, load
 
         point = _sealing(candidate, sealing)
