@@ -35,3 +35,18 @@ def hamming(
             best = score[order].argsort(stable=True)[:wanted].tolist()
             chosen[b].append({order[place] for place in best})
     return chosen
+
+
+def page_scores(query: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor) -> torch.Tensor:
+    """The group's largest bound on q . k for each page, float64 [B, H, pages]; arguments as of `Pages`."""
+    corners = torch.stack([lower, upper]).double()
+    products = query.double()[None, :, :, :, None] * corners[:, :, :, None]  # [2, B, H, G, pages, d]
+    return products.amax(dim=0).sum(dim=-1).amax(dim=2)
+
+
+def top_pages(scores: torch.Tensor, used: int, wanted: int, first: int, newest: int) -> set[int]:
+    """The pages of one head by scores [pages], forced ones first, the earliest among equals."""
+    scores = scores[:used].double().clone()
+    scores[:first] = torch.inf
+    scores[max(used - newest, 0) :] = torch.inf
+    return set(scores.argsort(descending=True, stable=True)[:wanted].tolist())
