@@ -9,11 +9,13 @@ so that each layer meets what the layers below really made of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +131,7 @@ class SparseCertifier:
             "python": platform.python_version(),
             "model": self._model.name,
             "loaded_as": self._loaded_as,
+            "code": _code(),
             "tokens": self._tokens,
             "steps": self._steps,
             "layers": list(self._layers),
@@ -203,6 +206,16 @@ def _prefill(model: Model, ids: Sequence[int]) -> Context:
         last = query[:, -WINDOW:].reshape(key.shape[0], -1, min(WINDOW, len(ids)), query.shape[-1])
         layers[layer] = Held(*(np.array(each.half().float().cpu().numpy()) for each in (last, key, value)))
     return Context(model, tuple(ids), layers)
+
+
+@functools.cache
+def _code() -> str:
+    """The sha256 of what draws documents and carries a candidate through them, beyond the problem's own files."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.py"), *(folder.parent / "inside").glob("*.py")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _bits(found: NDArray[np.bool_]) -> str:

@@ -108,9 +108,15 @@ def _traffic_line(label: str, found: Sequence[Block]) -> str:
 
 
 def _bound_line(bound: Bound, found: Sequence[Block]) -> str:
-    """What was seen of a promise, and whether that proves it."""
+    """What was seen of a promise, and whether these traces show it. Only fresh documents certify, only a computed bound proves."""
     own = [block for block in found if (block.point.epsilon, block.point.delta) == (bound.epsilon, bound.delta)]
-    standing = "BROKEN" if bound.rate > bound.delta else "not proved" if bound.upper > bound.delta else "proved"
+    standing = (
+        "BROKEN"
+        if bound.rate > bound.delta
+        else "not shown on replay"
+        if bound.upper > bound.delta
+        else "holds on replay"
+    )
     seen = f"error over {bound.epsilon:g} on {100 * bound.rate:.2f} % of units in {asked_steps(own)} steps"
     limit = f"at most {100 * bound.upper:.0f} % with {100 * bound.confidence:g} % confidence"
     return (

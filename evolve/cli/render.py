@@ -127,7 +127,7 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
             f"error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split} (promised {bound.delta:.0%}; "
             f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} "
             f"document{'' if bound.documents == 1 else 's'}: "
-            f"{'broken' if bound.rate > bound.delta else 'not proved' if bound.upper > bound.delta else 'proved'})"
+            f"{'broken' if bound.rate > bound.delta else 'not shown on replay' if bound.upper > bound.delta else 'holds on replay'})"
         )
     layers(found)
     if feedback:

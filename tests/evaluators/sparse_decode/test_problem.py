@@ -169,9 +169,11 @@ def test_feedback_names_worst_heads_documents_traffic_and_violations(make_docume
 
 @pytest.mark.parametrize(
     ("rate", "upper", "standing"),
-    [(0.2, 0.6, "BROKEN"), (0.02, 0.48, "not proved"), (0.01, 0.04, "proved")],
+    [(0.2, 0.6, "BROKEN"), (0.02, 0.48, "not shown on replay"), (0.01, 0.04, "holds on replay")],
 )
-def test_feedback_calls_a_promise_proved_only_where_its_upper_limit_keeps_it(rate, upper, standing, make_document):
+def test_feedback_says_that_a_promise_holds_on_replay_only_where_its_upper_limit_keeps_it(
+    rate, upper, standing, make_document
+):
     candidate = Candidate(TOP)
     cases = (Case(make_document(tokens=90, steps=8)),)
     found = session.run(PlainSubject(candidate, "torch"), cases, workload.operating_points(candidate), Seed(b"s"), 0)
