@@ -108,7 +108,7 @@ def _traffic_line(label: str, found: Sequence[Block]) -> str:
 
 
 def _bound_line(bound: Bound, found: Sequence[Block]) -> str:
-    """What was seen of a promise, and whether these traces show it. Only fresh documents certify, only a computed bound proves."""
+    """What was seen of a promise, and whether these traces show it: fresh documents certify, computed bounds prove."""
     own = [block for block in found if (block.point.epsilon, block.point.delta) == (bound.epsilon, bound.delta)]
     standing = (
         "BROKEN"

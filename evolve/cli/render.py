@@ -123,11 +123,12 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
     stated = {point.label for point in found.points}
     feedback = [text for text in found.feedback.splitlines() if text.partition(": ")[0] not in stated]
     for bound in found.bounds:
+        shown = "not shown on replay" if bound.upper > bound.delta else "holds on replay"
         say(
             f"error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split} (promised {bound.delta:.0%}; "
             f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} "
             f"document{'' if bound.documents == 1 else 's'}: "
-            f"{'broken' if bound.rate > bound.delta else 'not shown on replay' if bound.upper > bound.delta else 'holds on replay'})"
+            f"{'broken' if bound.rate > bound.delta else shown})"
         )
     layers(found)
     if feedback:
