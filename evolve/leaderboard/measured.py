@@ -27,6 +27,9 @@ OWN = Path("runs") / "leaderboard.json"
 SEED = Seed(b"vevolve leaderbd")
 """The same randomness for every method, so that they are compared on equal terms."""
 
+QUESTIONS = 1
+"""Questions of every kind that the model stage asks here; `vevolve eval --model` asks two."""
+
 Stage = Literal["select", "model"]
 
 
@@ -167,5 +170,5 @@ def measure(
         return Measured(problem=problem.name, method=method, id=candidate.id, stage="select", verdict=kept)
     from vevolve.evaluators.inside.stage import judge
 
-    verdict = judge(problem, subject, label or problem.headline, SEED, model=model)
+    verdict = judge(problem, subject, label or problem.headline, SEED, model=model, each=QUESTIONS)
     return Measured(problem=problem.name, method=method, id=candidate.id, stage="model", model=model, verdict=verdict)
