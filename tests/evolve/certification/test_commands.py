@@ -80,10 +80,13 @@ def test_a_program_is_certified_verified_and_its_documents_give_the_same_again(
     assert code == 0, err
     assert "accepted" in out and "same outcome of every unit" in out and "0 earlier attempts" in out
 
-    # The same rows with another document's key: the arithmetic alone is not all that --rerun looks at.
+    code, out, err = invoke(capsys, "audit", "c.json", "--workers", "1", "--allow-degraded", "--json")
+    assert code == 0, err
+    (found,) = json.loads(out)
+    assert found["issued"] and found["statement"]["attempt"] == 2
     with Archive.open(ledger) as archive:
         archive.verify()
-        assert sum(certificates.attempts(archive).values()) == 1
+        assert sum(certificates.attempts(archive).values()) == 2
 
 
 def test_a_program_that_reads_too_little_gets_no_certificate_and_is_told_where_it_fails(
