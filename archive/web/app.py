@@ -40,7 +40,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def create(root: Path, hosts: Collection[str] = LOOPBACK) -> ASGIApp:
     """The page over a folder of runs, or a single run; answers requests that name one of `hosts`."""
     from starlette.applications import Starlette
-    from starlette.middleware.gzip import GZipMiddleware
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
@@ -61,7 +60,16 @@ def create(root: Path, hosts: Collection[str] = LOOPBACK) -> ASGIApp:
 
     app = Starlette(routes=routes, exception_handlers={404: not_found})
     library.warm()
-    return Guard(GZipMiddleware(app, minimum_size=2000, compresslevel=1), hosts)
+    return Guard(app, hosts)
+
+
+KEPT = 8
+"""Plots whose data is kept as text."""
+
+
+def as_text(data: dict[str, Any]) -> str:
+    """The JSON twin of a page."""
+    return json.dumps(data, allow_nan=False, default=str, separators=(",", ":"))
 
 
 class Pages:
@@ -70,6 +78,7 @@ class Pages:
     def __init__(self, library: Library) -> None:
         self.library = library
         self.templates = shown.environment()
+        self._kept: dict[tuple[Any, ...], str] = {}
 
     def runs(self, as_json: bool) -> Any:
         """The list of runs."""
@@ -96,6 +105,8 @@ class Pages:
                 **request.query_params,
                 **({"id": request.path_params["id"]} if "id" in request.path_params else {}),
             }
+            if not template:
+                return await self._answer(request, template, as_json, lambda: self._columns(name, view, query))
             return await self._answer(request, template, as_json, lambda: view(self.library.sight(name), query))
 
         return endpoint
@@ -113,15 +124,27 @@ class Pages:
         start = int(after) if after.isdecimal() and len(after) < 15 else head
         return StreamingResponse(stream.follow(self.library, name, start), media_type="text/event-stream")
 
+    def _columns(self, name: str, view: View, query: dict[str, str]) -> str:
+        """The data of a plot as JSON, kept until the log grows: at ten thousand candidates making it takes a while."""
+        sight = self.library.sight(name)
+        key = (sight.head, id(sight), view.__name__, *sorted(query.items()))
+        if key not in self._kept:
+            self._kept[key] = as_text(view(sight, query))
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return self._kept[key]
+
     async def _answer(
-        self, request: Request, template: str, as_json: bool, work: Callable[[], dict[str, Any]]
+        self, request: Request, template: str, as_json: bool, work: Callable[[], dict[str, Any] | str]
     ) -> Response:
         from starlette.responses import HTMLResponse, Response
 
         def made() -> str:
             data = work()
+            if isinstance(data, str):
+                return data
             if as_json:
-                return json.dumps(data, allow_nan=False, default=str, separators=(",", ":"))
+                return as_text(data)
             return shown.render(self.templates, template, request.url.path, request.query_params, data, self.library)
 
         try:

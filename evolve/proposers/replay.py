@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Proposed
+from vevolve.archive.log import PRUNED
 from vevolve.errors import BadInput, UnknownName
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
 from vevolve.evolve.proposers.settings import ProposerSettings
@@ -75,7 +76,7 @@ def open(argument: str, settings: ProposerSettings) -> Replay:
     """The replies of the run `argument`: its name, a unique part of it, or its directory.
 
     Raises:
-        BadInput: no run is named.
+        BadInput: no run is named, or its replies were pruned.
         UnknownName: there is no such run.
         ArchiveError: its archive cannot be read.
     """
@@ -83,5 +84,7 @@ def open(argument: str, settings: ProposerSettings) -> Replay:
         raise BadInput("A run to replay is named replay:RUN; found no name.")
     with Archive.open(find_run(argument).archive) as archive:
         events = [entry.event for entry in archive.events(kinds={"proposed"})]
+    if any(isinstance(event, Proposed) and event.reply == PRUNED for event in events):
+        raise BadInput(f"The replies of run {argument} were pruned; replay another run, or a copy made before.")
     recorded = {(event.iteration, event.attempt): event for event in events if isinstance(event, Proposed)}
     return Replay(argument, recorded)

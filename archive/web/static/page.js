@@ -98,8 +98,16 @@ function send(form) {
 function go(query, whole = false) {
   const address = location.pathname + (query.size ? `?${query}` : "");
   if (whole) { location.assign(address); return; }
+  show(address);
+}
+
+/** Renew the table for an address; the plot is drawn anew only where its brush has changed. */
+async function show(address) {
+  const brush = (text) => ["x0", "x1", "y0", "y1"].map((name) => new URLSearchParams(text).get(name)).join();
+  const before = brush(location.search);
   history.replaceState(null, "", address);
-  renew(address).then(() => { for (const figure of $$("[data-plot=scatter]")) figure.repaint?.(); });
+  await renew(address);
+  if (brush(location.search) !== before) for (const figure of $$("[data-plot=scatter]")) figure.repaint?.();
 }
 
 function choose(box) {
@@ -126,9 +134,7 @@ document.addEventListener("click", async (event) => {
   const sorting = event.target.closest("#rows thead a, #rows .pages a, #rows .found a");
   if (sorting && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
-    history.replaceState(null, "", sorting.href);
-    await renew(sorting.href);
-    for (const figure of $$("[data-plot=scatter]")) figure.repaint?.();
+    await show(sorting.href);
   }
 });
 

@@ -111,13 +111,14 @@ def _lanes(shown: list[Summary], kept: set[str], front: set[str]) -> dict[str, i
     for one in reversed(shown):
         if one.id in leads and one.parents:
             leads.add(one.parents[0])
+    made = {one.id: one.iteration for one in shown}
     lanes: dict[str, int] = {}
     ends: list[int] = []  # lane -> the iteration up to which it is taken
     pending = sorted(children.get("", []), key=lambda one: -one.seq)
     while pending:
         one = pending.pop()
         parent = next((id for id in one.parents[:1] if id in lanes), None)
-        start = next((other.iteration for other in shown if other.id == parent), one.iteration) if parent else -1
+        start = made[parent] if parent else -1
         near = lanes[parent] if parent else 0
         free = [lane for lane, end in enumerate(ends) if end <= start]
         lane = min(free, key=lambda lane: abs(lane - near)) if free else len(ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -33,11 +34,13 @@ def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     x, y = axes(sight, query)
     if box:
         found = [one for one in found if any(_inside(spot, split, family, x, y, box) for spot in one.spots)]
-    chosen = {name: query.get(name, "") for name in FACETS}
+    chosen = {name: query[name] for name in FACETS if query.get(name)}
     facets = {
-        name: _counts(key, (one for one in found if _fits(one, chosen, but=name))) for name, key in FACETS.items()
+        name: _counts(key, (one for one in found if _fits(one, chosen, but=name)) if chosen else found)
+        for name, key in FACETS.items()
     }
-    found = [one for one in found if _fits(one, chosen)]
+    if chosen:
+        found = [one for one in found if _fits(one, chosen)]
     order = query.get("sort", "")
     if order.lstrip("-") not in sortable(sight):
         order = "-iteration"
@@ -168,12 +171,17 @@ def _searched(sight: Sight, text: str) -> list[Summary]:
         ids = sight.archive.containing(text[5:].strip()) if text[5:].strip() else set[str]()
         return [one for one in everything if one.id in ids]
     words = text.lower().split()
-    return [one for one in everything if all(word in _text(sight, one) for word in words)]
+    return [one for one in everything if _says(one, _text(sight, one), words)]
+
+
+def _says(one: Summary, text: str, words: list[str]) -> bool:
+    """Whether every word stands in what is said of a candidate, or begins its id."""
+    return all(word in text or one.id.startswith(word) for word in words)
 
 
 def _text(sight: Sight, one: Summary) -> str:
     said = " ".join(text for _, text in sight.notes[one.id].texts) if one.id in sight.notes else ""
-    return f"{one.id} #{one.iteration} {one.idea} {one.first_error_line} {one.proposer} {one.operation} {said}".lower()
+    return f"#{one.iteration} {one.idea} {one.first_error_line} {one.proposer} {one.operation} {said}".lower()
 
 
 def _inside(spot: Spot, split: str, family: str, x: str, y: str, box: list[float]) -> bool:
@@ -189,13 +197,11 @@ def _inside(spot: Spot, split: str, family: str, x: str, y: str, box: list[float
 
 
 def _fits(one: Summary, chosen: Mapping[str, str], but: str = "") -> bool:
-    return all(not wanted or name == but or FACETS[name](one) == wanted for name, wanted in chosen.items())
+    return all(name == but or FACETS[name](one) == wanted for name, wanted in chosen.items())
 
 
 def _counts(key: Callable[[Summary], str], found: Iterable[Summary]) -> list[list[Any]]:
-    counts: dict[str, int] = {}
-    for one in found:
-        counts[key(one)] = counts.get(key(one), 0) + 1
+    counts = Counter(map(key, found))
     return [[name, count] for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
