@@ -36,7 +36,11 @@ class Inside(Attention, Protocol):
         """The position of the first token after the context."""
         ...
 
-    def close(self) -> dict[str, float]:
+    def abandon(self) -> None:
+        """End its processes and ask nothing more."""
+        ...
+
+    def finish(self) -> dict[str, float]:
         """End its processes and return the values of the problem's objectives, and other figures, on this context.
 
         Raises `CandidateFault` where a question asked again got another answer.
@@ -128,9 +132,9 @@ def compressed(
     try:
         found = continued(context, ids, inside, start=inside.start)
     except BaseException:
-        inside.close()
+        inside.abandon()
         raise
-    return found, inside.close()
+    return found, inside.finish()
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:

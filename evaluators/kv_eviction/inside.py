@@ -67,7 +67,10 @@ class EvictionInside:
         self._errors.append(np.percentile(errors, PERCENTILE, axis=(1, 2)))
         return out
 
-    def close(self) -> dict[str, float]:
+    def abandon(self) -> None:
+        """Nothing is open any more."""
+
+    def finish(self) -> dict[str, float]:
         """`memory` and `error`, as the objectives have them."""
         caches = self._caches.values()
         return {

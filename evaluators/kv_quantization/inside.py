@@ -47,7 +47,10 @@ class QuantizedInside:
         self._errors.append(np.percentile(errors, PERCENTILE, axis=(1, 2)))
         return out
 
-    def close(self) -> dict[str, float]:
+    def abandon(self) -> None:
+        """Nothing is open any more."""
+
+    def finish(self) -> dict[str, float]:
         """`bits` and `error`, as the objectives have them."""
         return {
             "bits": float(np.mean([one.bits for one in self._decoded.values()])),

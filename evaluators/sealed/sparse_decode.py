@@ -151,7 +151,7 @@ class SparseCertifier:
         except BaseException:
             inside.abandon()
             raise
-        inside.close()
+        inside.finish()
         over = {str(layer): [_bits(head) for head in inside.over[layer].transpose(0, 2, 1)] for layer in self._layers}
         named = json.dumps([self._model.name, list(drawn.ids)])
         return Sealed(
@@ -178,10 +178,6 @@ class _Watched(SparseInside):
         error = np.linalg.norm(out - exact, axis=-1) / np.maximum(np.linalg.norm(exact, axis=-1), 1e-30)
         self.over[layer] = ~(error <= self._epsilon)  # what is no number is a violation too
         return out
-
-    def abandon(self) -> None:
-        """End the process, and ask nothing more."""
-        self._process.__exit__(None, None, None)
 
 
 def _dense(queries: Floats, held: Held, keys: Floats, values: Floats) -> NDArray[np.float64]:

@@ -78,9 +78,13 @@ class SparseInside:
         self._errors.append(np.percentile(errors, PERCENTILE, axis=(1, 2)))
         return out
 
-    def close(self) -> dict[str, float]:
-        """Ask a few questions again, then return `traffic`, `error` (as the objective has it) and `density`."""
+    def abandon(self) -> None:
+        """End the process."""
         self._process.__exit__(None, None, None)
+
+    def finish(self) -> dict[str, float]:
+        """Ask a few questions again, then return `traffic`, `error` (as the objective has it) and `density`."""
+        self.abandon()
         if not self._errors:
             return {}
         with self._subject.fresh() as process:

@@ -358,3 +358,17 @@ def test_more_bits_are_nearer_to_the_dense_model(llama):
         assert 0 < figures["bits"] <= float(label.split()[0])
         gaps.append(np.abs(found - dense).mean())
     assert gaps[1] < gaps[0] / 4
+
+
+def test_after_a_fault_nothing_more_is_asked(llama):
+    class Counted(PlainSubject):
+        opened = 0
+
+        def fresh(self):
+            Counted.opened += 1
+            return super().fresh()
+
+    failing = Counted(Candidate("def select(query, cache):\n    return 1 / 0\n"), arrays="torch")
+    with pytest.raises(CandidateFault, match="ZeroDivisionError"):
+        compressed(problem, failing, prefill(llama, tokens(50)), tokens(12), "32 tokens", SEED)
+    assert Counted.opened == 1
