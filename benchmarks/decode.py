@@ -54,6 +54,7 @@ class Step:
         from vevolve.kernels.attend.attend import attend
         from vevolve.kernels.cache import Cache
         from vevolve.kernels.select.hamming import BITS, Hamming, encode
+        from vevolve.kernels.select.pages import Pages, corners
 
         self.batch, self.n, self.attend = batch, n, attend
         self.rng = torch.Generator(device="cuda").manual_seed(seed)
@@ -68,6 +69,10 @@ class Step:
         self.log_prob = {share: torch.empty(ids.shape, device="cuda") for share, ids in self.ids.items()}
         planes = self._normal((HEADS, WIDTH, BITS))
         codes = torch.stack([encode(self.whole.keys[b].transpose(0, 1), planes) for b in range(batch)])
+        self.packed: Any = None
+        lower, upper = corners(self.whole.keys.transpose(1, 2))
+        pages = round(0.02 * n / PAGE)
+        self.pages = Pages.of(lower.contiguous(), upper.contiguous(), lengths, pages, PAGE)
         self.hamming = Hamming.of(planes, codes, lengths, round(0.02 * n), sinks=4, window=64)
         self.contestants: dict[str, Contestant] = {}
 
@@ -88,6 +93,11 @@ class Step:
         from vevolve.kernels.attend.attend import workspace_for
 
         return workspace_for(self.query, cache, ids)
+
+    def grained(self, cache: Any) -> Any:
+        from vevolve.kernels.attend.attend import workspace_for
+
+        return workspace_for(self.query, cache, self.pages.ids, PAGE)
 
     def add(self, name: str, kind: str, call: Callable[[], torch.Tensor], bytes_read: float) -> None:
         """Capture a call in a graph."""
@@ -119,6 +129,8 @@ class Step:
             return "" if torch.equal(found, truth) else f"{int((found != truth).sum())} tokens differ"
         if answer.kind == "any ids":
             return ""
+        if answer.kind == "pages":
+            return self._pages_wrong()
         if answer.kind not in question:
             question[answer.kind] = self._truth(answer.kind)
         truth = question[answer.kind]
@@ -133,7 +145,13 @@ class Step:
                 keys, values = (t[b].transpose(0, 1).float() for t in (self.whole.keys, self.whole.values))
                 found.append((query[b] @ keys.mT).softmax(-1) @ values)
             return torch.stack(found)
-        if kind == "selected":
+        if kind.endswith("bits"):
+            keys, values = self.packed.unpack()
+            return torch.stack([(query[b] @ keys[b].mT).softmax(-1) @ values[b] for b in range(self.batch)])
+        if kind == "selected pages":
+            first = self.pages.ids.long()[..., None] * PAGE + torch.arange(PAGE, device="cuda")
+            ids, weight = first.flatten(2), torch.zeros((), device="cuda")
+        elif kind == "selected":
             ids, weight = self._best(), torch.zeros((), device="cuda")
         else:
             share = float(kind)
@@ -141,6 +159,17 @@ class Step:
         place = ids[..., None].expand(*ids.shape, WIDTH)
         keys, values = (t.transpose(1, 2).gather(2, place).float() for t in (self.whole.keys, self.whole.values))
         return (query @ keys.mT - weight).softmax(-1) @ values
+
+    def _pages_wrong(self) -> str:
+        """Whether a page that was left out scores higher than one that was chosen by more than rounding."""
+        select, query = self.pages, self.query.float()
+        scores = (query.clamp(min=0) @ select.upper.float().mT + query.clamp(max=0) @ select.lower.float().mT).amax(2)
+        scores[..., 0] = scores[..., -1] = torch.inf
+        chosen = torch.zeros_like(scores, dtype=torch.bool).scatter_(2, select.ids.long(), True)
+        if not bool((chosen.sum(-1) == select.ids.shape[-1]).all()):
+            return "pages were chosen twice"
+        lead = scores.masked_fill(chosen, -torch.inf).amax(-1) - scores.masked_fill(~chosen, torch.inf).amin(-1)
+        return "" if float(lead.max()) < 1e-2 else f"a page was left out that leads by {float(lead.max()):.3g}"
 
     def _sides(self) -> torch.Tensor:
         """On which side of each plane the queries lie, and how far, [B, H, G, 32]."""
@@ -207,6 +236,31 @@ def enlist(step: Step) -> None:
 
         return call
 
+    def pages() -> torch.Tensor:
+        return step.pages(step.query)[0]
+
+    grained = step.grained(step.paged)
+
+    def both_pages() -> torch.Tensor:
+        ids, counts = step.pages(step.query)
+        found: torch.Tensor = step.attend(step.query, step.paged, ids, counts=counts, grain=PAGE, workspace=grained)[0]
+        return found
+
+    from vevolve.kernels.codecs.packed import Packed
+
+    keys, values = (t.transpose(1, 2) for t in (step.whole.keys, step.whole.values))
+    step.packed = Packed.of(keys, values, 4)
+    room = step.packed.workspace(step.query)
+
+    def packed() -> torch.Tensor:
+        found: torch.Tensor = step.packed.attend(step.query, step.whole.lengths, workspace=room)[0]
+        return found
+
+    bits = step.packed.bits_per_element
+    step.add(f"all tokens at {bits} bits", "4 bits", packed, everything * bits / 16)
+    bounds = everything / PAGE
+    step.add("select 2% by page bounds", "pages", pages, bounds)
+    step.add("select + attend 2%, pages", "selected pages", both_pages, bounds + 0.02 * everything)
     scores = step.query.new_empty(batch, HEADS, n).normal_(generator=step.rng)
     step.add("torch.topk of ready scores 2%", "any ids", lambda: scores.topk(wanted, sorted=False).indices, 0.0)
     step.add("select 2% by 32 bits", "ids", select, codes)

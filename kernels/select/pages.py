@@ -137,5 +137,5 @@ class Pages:
 
 def corners(keys: torch.Tensor, page: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     """The bounds of pages of keys [B, H, n, d], n a multiple of the page: lower and upper, [B, H, n / page, d]."""
-    paged = keys.unflatten(2, (-1, page))
+    paged = keys.reshape(*keys.shape[:2], -1, page, keys.shape[3])
     return paged.amin(dim=3), paged.amax(dim=3)

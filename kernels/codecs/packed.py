@@ -1,0 +1,200 @@
+"""A cache of 2, 4 or 8 bits, as KIVI has it (Liu et al. 2024, arXiv:2402.02750), and attention that reads it.
+
+Keys are quantised for each channel over a tile of 128 tokens, values for each token over its d channels, both between
+their least and greatest: code = round((x - zero) / step), step = (greatest - least) / (2 ** bits - 1). Tokens beyond
+the last whole tile stay as they are elsewhere, KIVI's residual; what is computed here is merged with theirs by `lse`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton.language as tl  # type: ignore[import-untyped]
+
+from vevolve.errors import BadInput
+from vevolve.kernels.attend.attend import Workspace
+from vevolve.kernels.attend.kernel import INTERPRETED
+from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
+from vevolve.kernels.codecs.kernel import attend as kernel
+from vevolve.kernels.launch import options, overlaps, power_of_two
+
+TILE = 128
+WIDTHS_OF_CODES = (2, 4, 8)
+KINDS = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
+PATTERNS = {torch.bfloat16: (0x4300, 128.0), torch.float16: (0x6400, 1024.0)}
+"""The bits of a power of two whose mantissa has room for a code, and that power."""
+FILL = 4
+"""Programs for each core of the GPU."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Keys and values of one layer as codes.
+
+    Attributes:
+        bits: of a code.
+        key_codes: int16 [B, H, tiles, 128 * bits / 16, d]; bits `bits * j` of word t are token t + j * words.
+        key_scales: float16 [B, H, tiles, 2, d], step and zero.
+        value_codes: like key_codes.
+        value_scales: float16 [B, H, tiles, 2, 128], step and zero.
+    """
+
+    bits: int
+    key_codes: torch.Tensor
+    key_scales: torch.Tensor
+    value_codes: torch.Tensor
+    value_scales: torch.Tensor
+
+    @property
+    def bits_per_element(self) -> float:
+        """Of keys and values, scales included."""
+        tensors = (self.key_codes, self.key_scales, self.value_codes, self.value_scales)
+        elements = 2 * self.key_codes[..., 0, :].numel() * TILE
+        return 8 * sum(tensor.nbytes for tensor in tensors) / elements
+
+    @staticmethod
+    def of(keys: torch.Tensor, values: torch.Tensor, bits: int) -> Packed:
+        """Quantise keys and values [B, H, n, d], n a multiple of 128.
+
+        Raises:
+            BadInput: shapes, or another number of bits.
+        """
+        if bits not in WIDTHS_OF_CODES:
+            raise BadInput(f"Expected codes of {WIDTHS_OF_CODES} bits, got {bits}.")
+        if keys.dim() != 4 or keys.shape != values.shape or keys.shape[2] % TILE or keys.shape[3] not in WIDTHS:
+            words = f"{list(keys.shape)} and {list(values.shape)}"
+            raise BadInput(f"Expected keys and values [B, H, a multiple of {TILE}, d in {WIDTHS}], got {words}.")
+        key_codes, key_scales = _quantise(_tiled(keys), bits, dim=3)
+        value_codes, value_scales = _quantise(_tiled(values), bits, dim=4)
+        return Packed(bits, key_codes, key_scales, value_codes, value_scales.transpose(3, 4).contiguous())
+
+    def unpack(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values as they are read back, float32 [B, H, n, d]."""
+        steps = torch.arange(16 // self.bits, device=self.key_codes.device)[:, None, None] * self.bits
+        found = []
+        for codes in (self.key_codes, self.value_codes):
+            parts = (codes.int()[..., None, :, :] >> steps) & ((1 << self.bits) - 1)
+            found.append(parts.flatten(3, 4).float())
+        key_step, key_zero = self.key_scales.float().unbind(3)
+        value_step, value_zero = self.value_scales.float().unbind(3)
+        keys = found[0] * key_step[:, :, :, None] + key_zero[:, :, :, None]
+        values = found[1] * value_step[..., None] + value_zero[..., None]
+        return keys.flatten(2, 3), values.flatten(2, 3)
+
+    def workspace(self, query: torch.Tensor) -> Workspace:
+        """To keep for calls with queries of this shape."""
+        batch, heads, group, width = query.shape
+        return Workspace.of(batch * heads, group, width, self._splits(query), query.device)
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        lengths: torch.Tensor,
+        *,
+        scale: float | None = None,
+        splits: int | None = None,
+        stages: int = 3,
+        warps: int = 2,
+        workspace: Workspace | None = None,
+        out: tuple[torch.Tensor, torch.Tensor] | None = None,
+        checked: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attend from one query per head to all packed tokens.
+
+        Args:
+            query: [B, H, G, d], contiguous.
+            lengths: int32 [B], packed tokens of each sequence, multiples of 128.
+            scale: of the scores; d ** -0.5 by default.
+            splits: programs that share a head's tokens.
+            stages: of the pipeline that fetches tiles ahead.
+            warps: of 32 threads.
+            workspace: to reuse, from `workspace`.
+            out: where to write the results.
+            checked: also look at the lengths, which waits for the device.
+
+        Returns:
+            out [B, H, G, d] of the query's type, and the natural logarithm of the denominator, float32 [B, H, G].
+
+        Raises:
+            BadInput: shapes, types or strides; with `checked` also lengths.
+        """
+        batch, heads, tiles, _, width = self.key_codes.shape
+        if query.dtype not in DTYPES:
+            raise BadInput(f"Expected a query of bfloat16, float16 or float32, got {query.dtype}.")
+        whole("query", query, query.dtype, (batch, heads, None, width))
+        whole("lengths", lengths, torch.int32, (batch,))
+        one_device(query, lengths, self.key_codes)
+        if checked and bool(((lengths % TILE != 0) | (lengths < TILE) | (lengths > tiles * TILE)).any()):
+            raise BadInput(f"Expected lengths of {TILE} to {tiles * TILE} in steps of {TILE}, got {lengths.tolist()}.")
+        group = query.shape[2]
+        splits = splits or self._splits(query)
+        workspace = workspace or Workspace.of(batch * heads, group, width, splits, query.device)
+        if workspace.partial.numel() < batch * heads * splits * group * width:
+            raise BadInput(f"Expected a workspace for {splits} splits, got one that is too small.")
+        result, lse = out or (torch.empty_like(query), torch.empty(query.shape[:3], device=query.device))
+        kind = torch.float32 if INTERPRETED else query.dtype
+        exact = kind == torch.float32 or (kind == torch.bfloat16 and self.bits == 8)
+        pattern, lift = (0, 0.0) if exact else PATTERNS[kind]
+        kernel[(splits, batch * heads)](
+            query,
+            self.key_codes,
+            self.key_scales,
+            self.value_codes,
+            self.value_scales,
+            lengths,
+            workspace.partial,
+            workspace.stats,
+            workspace.arrivals,
+            result,
+            lse,
+            width**-0.5 if scale is None else scale,
+            tiles,
+            splits,
+            UNITS=heads,
+            ROWS=group,
+            WIDTH=width,
+            BITS=self.bits,
+            TILE=TILE,
+            KIND=KINDS[kind],
+            PATTERN=pattern,
+            CENTRE=lift + (1 << (self.bits - 1)),
+            PRECISION="ieee" if kind == torch.float32 else "tf32",
+            SPLITS_PADDED=power_of_two(splits),
+            WIDTH_PADDED=power_of_two(width),
+            ROWS_PADDED=max(16, power_of_two(group)),
+            ROWS_MERGED=power_of_two(group),
+            MERGED=min(16, power_of_two(splits)),
+            STAGES=stages,
+            OVERLAP=overlaps(query.device),
+            num_warps=warps,
+            **options(query.device),
+        )
+        return result, lse
+
+    def _splits(self, query: torch.Tensor) -> int:
+        tiles, units = self.key_codes.shape[2], query.shape[0] * query.shape[1]
+        if query.device.type != "cuda":
+            return min(2, tiles)
+        cores = torch.cuda.get_device_properties(query.device).multi_processor_count
+        return max(1, min(64, FILL * cores // units, tiles // 2))
+
+
+def _tiled(tensor: torch.Tensor) -> torch.Tensor:
+    """[B, H, n, d] as [B, H, tiles, 128, d]."""
+    return tensor.reshape(*tensor.shape[:2], -1, TILE, tensor.shape[3])
+
+
+def _quantise(tiled: torch.Tensor, bits: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes and scales of [B, H, tiles, 128, d], ranged over one dimension; scales with 2 in the place of that."""
+    tiled = tiled.float()
+    most = (1 << bits) - 1
+    low = tiled.amin(dim=dim, keepdim=True)
+    step = ((tiled.amax(dim=dim, keepdim=True) - low) / most).half().clamp(min=2.0**-14)
+    zero = low.half()
+    codes = ((tiled - zero.float()) / step.float()).round().clamp(0, most).int()
+    parts = codes.reshape(*codes.shape[:3], 16 // bits, -1, codes.shape[4])
+    places = torch.arange(16 // bits, device=tiled.device)[:, None, None] * bits
+    words = (parts << places).sum(dim=3)
+    # The highest bit is the sign of an int16.
+    return torch.where(words >= 1 << 15, words - (1 << 16), words).to(torch.int16), torch.cat([step, zero], dim=dim)

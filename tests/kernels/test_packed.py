@@ -1,0 +1,74 @@
+"""Attention over packed codes against the twin on what they unpack to: bits, types, widths, groups, ragged lengths."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
+
+from vevolve.errors import BadInput
+from vevolve.kernels.attend import naive
+from vevolve.kernels.cache import Cache
+from vevolve.kernels.codecs.packed import TILE, Packed
+
+
+def _case(
+    lengths: tuple[int, ...], heads: int, group: int, width: int, bits: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, Packed, torch.Tensor]:
+    rng = torch.Generator().manual_seed(5)
+    shape = (len(lengths), heads, max(lengths), width)
+    keys, values = (torch.randn(shape, generator=rng).to(DEVICE) for _ in range(2))
+    query = torch.randn(len(lengths), heads, group, width, generator=rng).to(DEVICE, dtype)
+    held = torch.tensor(lengths, dtype=torch.int32, device=DEVICE)
+    return query, Packed.of(3 * keys + 1, values - 2, bits), held
+
+
+@pytest.mark.parametrize(
+    ("lengths", "heads", "group", "width", "bits", "dtype"),
+    [
+        pytest.param((384,), 1, 4, 64, 4, torch.bfloat16, id="4-bits"),
+        pytest.param((384, 128), 2, 3, 96, 4, torch.float32, id="4-bits-ragged-G3-d96"),
+        pytest.param((256,), 1, 1, 128, 2, torch.float16, id="2-bits-G1"),
+        pytest.param((256,), 2, 5, 64, 8, torch.bfloat16, id="8-bits-G5"),
+        pytest.param((128,), 1, 8, 256, 8, torch.float32, id="8-bits-one-tile-d256"),
+    ],
+)
+def test_attention_over_codes_is_attention_over_what_they_unpack_to(
+    lengths: tuple[int, ...], heads: int, group: int, width: int, bits: int, dtype: torch.dtype
+) -> None:
+    query, packed, held = _case(lengths, heads, group, width, bits, dtype)
+    out, lse = packed.attend(query, held, checked=True)
+    keys, values = packed.unpack()
+    cache = Cache(keys.transpose(1, 2).contiguous(), values.transpose(1, 2).contiguous(), held)
+    truth, true_lse = naive.attend(query, cache)
+    assert relative_error(out, truth) < TOLERANCE[dtype]
+    assert torch.allclose(lse.double(), true_lse, atol=5 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_what_is_unpacked_lies_within_half_a_step(bits: int) -> None:
+    keys = torch.randn(1, 2, 256, 64, generator=torch.Generator().manual_seed(6))
+    packed = Packed.of(keys, keys, bits)
+    found_keys, found_values = packed.unpack()
+    tiles = keys.unflatten(2, (-1, TILE))
+    by_channel = (tiles.amax(3, keepdim=True) - tiles.amin(3, keepdim=True)) / ((1 << bits) - 1)
+    by_token = (tiles.amax(4, keepdim=True) - tiles.amin(4, keepdim=True)) / ((1 << bits) - 1)
+    assert ((found_keys - keys).unflatten(2, (-1, TILE)).abs() <= 0.5 * by_channel + 0.005).all()
+    assert ((found_values - keys).unflatten(2, (-1, TILE)).abs() <= 0.5 * by_token + 0.005).all()
+
+
+def test_bits_per_element_count_the_scales() -> None:
+    keys = torch.randn(1, 1, 256, 128)
+    assert Packed.of(keys, keys, 4).bits_per_element == 4 + 32 / 128
+
+
+def test_bad_input_is_one_clear_error() -> None:
+    query, packed, held = _case((256,), 1, 4, 64, 4, torch.float32)
+    with pytest.raises(BadInput, match="multiple of 128"):
+        Packed.of(torch.zeros(1, 1, 100, 64), torch.zeros(1, 1, 100, 64), 4)
+    with pytest.raises(BadInput, match=r"codes of \(2, 4, 8\) bits, got 3"):
+        Packed.of(torch.zeros(1, 1, 128, 64), torch.zeros(1, 1, 128, 64), 3)
+    with pytest.raises(BadInput, match="in steps of 128"):
+        packed.attend(query, held + 1, checked=True)
+    with pytest.raises(BadInput, match="query to be contiguous"):
+        packed.attend(query.mT.contiguous().mT, held)
