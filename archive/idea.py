@@ -92,8 +92,18 @@ def _edit(removed: Sequence[str], added: Sequence[str]) -> str:
     if not added:
         return f"without {_quoted(removed)}"
     if len(removed) == len(added) == 1:
-        return f"`{_cut(removed[0])}` -> `{_cut(added[0])}`"
+        one, two = _where_they_part(removed[0], added[0])
+        return f"`{_cut(one)}` -> `{_cut(two)}`"
     return f"{_quoted(removed)} -> {_quoted(added)}"
+
+
+def _where_they_part(one: str, two: str) -> tuple[str, str]:
+    """Two lines; of long ones the parts from a little before the first difference."""
+    if max(len(one), len(two)) <= _LONGEST:
+        return one, two
+    same = next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+    start = max(0, same - _LONGEST // 3)
+    return (f"...{one[start:]}", f"...{two[start:]}") if start else (one, two)
 
 
 def _quoted(lines: Sequence[str]) -> str:

@@ -30,6 +30,14 @@ def test_the_change_is_named(old: str, new: str, said: str) -> None:
     assert difference(BASE, BASE.replace(old, new)) == said
 
 
+def test_of_long_lines_the_first_difference_is_in_sight() -> None:
+    long = "bound = " + " + ".join(f"keys[{n}] * query" for n in range(20))
+    before = BASE.replace("bound = keys @ query", long)
+    said = difference(before, before.replace("keys[17]", "keys[99]"))
+    one, two = said.removeprefix("score(): ").split(" -> ")
+    assert "17" in one and "99" in two and len(said) < 130
+
+
 def test_many_changes_are_counted() -> None:
     many = "".join(f"C{n} = {n}\n" for n in range(9))
     assert difference("", many) == "new C0 = 0; new C1 = 1; new C2 = 2; 6 more"
