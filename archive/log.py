@@ -69,7 +69,7 @@ def is_pruned(text: str) -> bool:
     if PRUNED not in text or '"kind":"proposed"' not in text:
         return False
     event = json.loads(text)
-    return event["kind"] == "proposed" and event["system"] == event["user"] == event["reply"] == PRUNED
+    return bool(event["kind"] == "proposed" and event["system"] == event["user"] == event["reply"] == PRUNED)
 
 
 def write(db: sqlite3.Connection, head: tuple[int, str], time: float, events: Iterable[Event]) -> list[Entry]:
