@@ -22,6 +22,7 @@ def web(
 
     It only reads, and answers this machine alone unless told otherwise.
     """
+    import contextlib
     import importlib
     import socket
     import sys
@@ -48,7 +49,11 @@ def web(
         raise BadInput(
             f"Cannot listen on {host} port {port}: {error.strerror}; `--port 0` takes one that is free."
         ) from error
-    named = {*LOOPBACK, host} if host not in ("0.0.0.0", "::") else {*LOOPBACK, host, socket.gethostname()}
+    named = {*LOOPBACK, host}
+    if host in ("0.0.0.0", "::"):
+        named.add(socket.gethostname())
+        with contextlib.suppress(OSError):
+            named.update(socket.gethostbyname_ex(socket.gethostname())[2])
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"http://{shown}:{listener.getsockname()[1]}/ shows {root}. Ctrl-C ends it.\n")
     if host not in LOOPBACK:
