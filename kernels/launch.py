@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 
@@ -21,3 +22,8 @@ def options(device: torch.device) -> dict[str, bool]:
 def power_of_two(count: int) -> int:
     """The least power of two that is not below a count."""
     return 1 << max(count - 1, 0).bit_length()
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
+    """Launch a kernel. Triton's own form, `kernel[grid](...)`, adds parameters that no type checker knows."""
+    kernel[grid](*arguments, **named)

@@ -18,7 +18,7 @@ from vevolve.kernels.attend.kernel import INTERPRETED
 from vevolve.kernels.attend.kernel import attend as kernel
 from vevolve.kernels.attend.tuning import Choice
 from vevolve.kernels.cache import Cache, one_device, whole
-from vevolve.kernels.launch import options, overlaps, power_of_two
+from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def attend(
         raise BadInput(f"Expected a workspace for {choice.splits} splits, got one that is too small.")
     result, lse = out or (torch.empty_like(query), torch.empty(query.shape[:3], device=query.device))
     none = cache.lengths
-    kernel[(choice.splits, batch * units)](
+    launch(
+        kernel,
+        (choice.splits, batch * units),
         query,
         cache.keys,
         cache.values,

@@ -25,14 +25,14 @@ def attend(
         out float64 [B, H, G, d] and the natural logarithm of the denominator, float64 [B, H, G].
     """
     batch, heads, group, width = query.shape
-    scale = width**-0.5 if scale is None else scale
+    factor = width**-0.5 if scale is None else scale
     out = torch.zeros(query.shape, dtype=torch.float64, device=query.device)
     lse = torch.zeros(query.shape[:3], dtype=torch.float64, device=query.device)
     for b in range(batch):
         keys, values = (cache.rows(tensor, b).double() for tensor in (cache.keys, cache.values))
         for h in range(heads):
             for g in range(group):
-                scores = keys[h] @ query[b, h, g].double() * scale
+                scores = keys[h] @ query[b, h, g].double() * factor
                 at = (b, h) if ids is None or ids.dim() == 3 else (b, h, g)
                 tokens, weight = torch.arange(len(scores), device=query.device), torch.zeros_like(scores)
                 if ids is not None:

@@ -17,7 +17,7 @@ from vevolve.kernels.attend.attend import Workspace
 from vevolve.kernels.attend.kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
 from vevolve.kernels.codecs.kernel import attend as kernel
-from vevolve.kernels.launch import options, overlaps, power_of_two
+from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 
 TILE = 128
 WIDTHS_OF_CODES = (2, 4, 8)
@@ -136,7 +136,9 @@ class Packed:
         kind = torch.float32 if INTERPRETED else query.dtype
         exact = kind == torch.float32 or (kind == torch.bfloat16 and self.bits == 8)
         pattern, lift = (0, 0.0) if exact else PATTERNS[kind]
-        kernel[(splits, batch * heads)](
+        launch(
+            kernel,
+            (splits, batch * heads),
             query,
             self.key_codes,
             self.key_scales,

@@ -14,7 +14,7 @@ import torch
 
 from vevolve.errors import BadInput
 from vevolve.kernels.cache import one_device, whole
-from vevolve.kernels.launch import options, overlaps, power_of_two
+from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.hamming_kernel import emit, prepare, tally
 
 BITS = 32
@@ -135,7 +135,9 @@ class Hamming:
         chunks = self.tallies.shape[2]
         steps = group // 2 if group % 2 == 0 else group
         digits = steps.bit_length()
-        prepare[(units,)](
+        launch(
+            prepare,
+            (units,),
             query,
             self.planes,
             self.codes,
@@ -156,7 +158,9 @@ class Hamming:
             num_warps=4,
             **options(query.device),
         )
-        tally[(chunks, units)](
+        launch(
+            tally,
+            (chunks, units),
             self.codes,
             self.lengths,
             self.masks,
@@ -174,7 +178,9 @@ class Hamming:
             num_warps=4,
             **options(query.device),
         )
-        emit[(chunks, units)](
+        launch(
+            emit,
+            (chunks, units),
             self.bins.view(torch.int32),
             self.tallies,
             self.guesses,

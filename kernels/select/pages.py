@@ -12,7 +12,7 @@ import torch
 
 from vevolve.errors import BadInput
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
-from vevolve.kernels.launch import options, overlaps, power_of_two
+from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.pages_kernel import bound, choose
 
 BLOCK = 64
@@ -100,7 +100,9 @@ class Pages:
         batch, heads, pages, width = self.lower.shape
         whole("query", query, self.lower.dtype, (batch, heads, None, width))
         group, overlap = query.shape[2], overlaps(query.device)
-        bound[(-(-pages // BLOCK), batch * heads)](
+        launch(
+            bound,
+            (-(-pages // BLOCK), batch * heads),
             query,
             self.lower,
             self.upper,
@@ -116,7 +118,9 @@ class Pages:
             num_warps=4,
             **options(query.device),
         )
-        choose[(batch * heads,)](
+        launch(
+            choose,
+            (batch * heads,),
             self.scores,
             self.lengths,
             self.ids,
