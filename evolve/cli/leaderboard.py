@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vevolve.evaluators.contract import Problem
     from vevolve.evolve.leaderboard.measured import Measured
 
+BOARD = Path("runs") / "leaderboard.json"
 PROBLEMS = ("sparse_decode", "kv_eviction", "kv_quantization")
 
 
@@ -61,11 +63,14 @@ def leaderboard(
         entries = measured.entries(loaded, known, files or [])
         found.append((loaded, board.rows(loaded, entries, label, {})))
         _check_label(label, found[-1][1])
+    every = [row for _, rows in found for row in rows]
+    if BOARD.parent.is_dir():  # where the page of the runs shows it
+        BOARD.write_text(json.dumps(every, indent=2), encoding="utf-8")
     if html is not None:
         html.write_text(page(found), encoding="utf-8")
         render.say(f"Wrote {html}.")
     elif as_json:
-        render.print_json([row for _, rows in found for row in rows])
+        render.print_json(every)
     else:
         for number, (loaded, rows) in enumerate(found):
             render.say(("\n" if number else "") + f"{loaded.name} at {rows[0]['label'] if rows else '-'}, select split")

@@ -119,8 +119,8 @@ def test_the_page_is_whole_and_text_of_programs_is_escaped(tmp_path):
     assert "<img" not in text
     assert "&lt;img src=x" in text
     drawing = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
-    assert len(drawing.findall("polyline")) == 2
-    assert len(drawing.findall("circle")) == 4
+    assert len(drawing.findall("{*}polyline")) == 2
+    assert len(drawing.findall("{*}circle")) == 4
 
 
 MINE = "import numpy as np\ndef pack(n):\n    out = np.full((n, 3), 1e-9)\n    out[:, 0] = np.linspace(.1, .9, n)\n"
