@@ -84,6 +84,7 @@ def _measure(
     """Measure what is missing, and keep each verdict as soon as it is there."""
     import sys
 
+    from vevolve.errors import BadInput
     from vevolve.evaluators.programs import read_program
     from vevolve.evolve.cli.judge import open_sandbox
     from vevolve.evolve.leaderboard import measured
@@ -107,7 +108,13 @@ def _measure(
             where = f" inside {inside}" if inside else ""
             sys.stderr.write(f"measuring {problem.name}/{method}{where} ({number} of {len(missing)})\n")
             candidate = read_program(file)
-            new = measured.measure(problem, method, candidate, sandbox.subject(candidate), model=inside)
+            try:
+                new = measured.measure(problem, method, candidate, sandbox.subject(candidate), model=inside)
+            except BadInput as error:
+                if file.resolve() in mine or not problem.headline:
+                    raise
+                sys.stderr.write(f"{method} stays unmeasured: {error}\n")
+                continue
             same = (new.problem, new.method, new.stage, new.model)
             kept = [one for one in measured.read(own) if (one.problem, one.method, one.stage, one.model) != same]
             measured.write(own, [new, *kept])
