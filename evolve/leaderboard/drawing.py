@@ -114,11 +114,12 @@ class _Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """1, 2 and 5 of every decade in sight; on a linear axis, about six round numbers."""
+        """1, 2 and 5 of every decade in sight, or the middle; on a linear axis, about six round numbers."""
         if self._log:
             decades = range(math.floor(self._low), math.ceil(self._high) + 1)
             every = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
-            return [tick for tick in every if self._low <= math.log10(tick) <= self._high]
+            seen = [tick for tick in every if self._low <= math.log10(tick) <= self._high]
+            return seen or [float(f"{10 ** ((self._low + self._high) / 2):.2g}")]
         span = (self._high - self._low) / 6
         unit = 10 ** math.floor(math.log10(span))
         step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= span)
