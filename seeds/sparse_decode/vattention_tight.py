@@ -92,7 +92,7 @@ def pilot(heavy, n, rng):
     return sample(heavy, n, torch.full((len(heavy),), size, device=heavy.device), rng)[0]
 
 
-def sample_size(spread, tau, left):
+def sample_count(spread, tau, left):
     """Return how many of `left` tokens hold their sum's error within tau at `spread`, a quantile of one draw's size."""
     return (left / (1 + (tau / spread) ** 2 / left)).nan_to_num(nan=left)
 
@@ -135,9 +135,9 @@ def counts_for(query, cache, heavy, probe, budget):
     delta_1 = budget.delta - 2 * float(third) - delta_2
     deviation = w[:, :, sure:] * (values[:, :, sure:] - out[:, :, None])
     tau_1 = budget.epsilon * (1 - epsilon_2) * out.norm(dim=-1, keepdim=True) * denominator
-    need_1 = sample_size(norm_quantile(deviation, torch.cat([third, delta_1])), tau_1, rest)
+    need_1 = sample_count(norm_quantile(deviation, torch.cat([third, delta_1])), tau_1, rest)
     spread = norm_quantile(w[:, :, sure:], torch.cat([third, 2 * delta_2]))  # one side of two
-    need_2 = sample_size(spread, epsilon_2 * denominator, rest)
+    need_2 = sample_count(spread, epsilon_2 * denominator, rest)
     need = torch.maximum(need_1, need_2).amin(dim=-1).amax(dim=1).ceil().long()
     return need.clamp(min=min(LEAST, rest))
 
