@@ -19,12 +19,14 @@ import matplotlib.pyplot as plt
 from vevolve import Archive
 from vevolve.evaluators.contract import load
 from vevolve.evaluators.examination import examine
+from vevolve.evaluators.programs import read_program
 from vevolve.sandbox import Sandbox
-from vevolve.types import Candidate, Point, Seed
+from vevolve.types import Point, Seed
 
 METHODS = {
     "streaming_llm": ("StreamingLLM", "#999999", "v"),
     "quest": ("Quest", "#56B4E9", "s"),
+    "pqcache": ("PQCache", "#E69F00", "^"),
     "vattention": ("vAttention over Quest (the seed)", "#0072B2", "D"),
     "oracle_topk": ("oracle top-k (reads every key)", "#CC79A7", "x"),
     "vattention_oracle": ("vAttention over an oracle", "#009E73", "+"),
@@ -35,7 +37,7 @@ METHODS = {
 def measured(name: str, sandbox: Sandbox) -> list[Point]:
     """The token points of a shipped seed on the recorded select traces."""
     problem = load("sparse_decode")
-    subject = sandbox.subject(Candidate(problem.seed(name).read_text()))
+    subject = sandbox.subject(read_program(problem.seed(name)))
     verdict = examine(problem, subject, Seed(b"front figure"), promotion=True)
     if not verdict.valid:
         raise SystemExit(f"{name}: {verdict.status}: {verdict.feedback}")

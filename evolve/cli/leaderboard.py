@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ from vevolve.evolve.cli.options import AllowDegraded, AsJson
 
 if TYPE_CHECKING:
     from vevolve.evaluators.contract import Problem
-    from vevolve.evolve.leaderboard.measured import Measured
+    from vevolve.evolve.leaderboard.measured import Entry, Measured
 
 BOARD = Path("runs") / "leaderboard.json"
 PROBLEMS = ("sparse_decode", "kv_eviction", "kv_quantization")
@@ -59,19 +61,21 @@ def leaderboard(
         loaded = load(name)
         known = [*measured.read(own), *measured.read(measured.SHIPPED)]
         known = _measure(loaded, known, files or [], own, model, fresh, allow_degraded)
-        label = point or loaded.headline
-        entries = measured.entries(loaded, known, files or [])
-        found.append((loaded, board.rows(loaded, entries, label, {})))
+        entries = measured.entries(loaded, known, files or [], model=model or measured.MODEL)
+        label = point or loaded.headline or _first_label(entries)
+        found.append((loaded, board.rows(loaded, entries, label, _certificates(loaded))))
         _check_label(label, found[-1][1])
     every = [row for _, rows in found for row in rows]
-    if BOARD.parent.is_dir():  # where the page of the runs shows it
-        BOARD.write_text(json.dumps(every, indent=2), encoding="utf-8")
+    if problem is None and BOARD.parent.is_dir():  # where the page of the runs shows it
+        part = BOARD.with_suffix(".part")
+        part.write_text(json.dumps(every, indent=2), encoding="utf-8")
+        part.replace(BOARD)
     if html is not None:
         html.write_text(page(found), encoding="utf-8")
-        render.say(f"Wrote {html}.")
-    elif as_json:
+        sys.stderr.write(f"Wrote {html}.\n")
+    if as_json:
         render.print_json(every)
-    else:
+    elif html is None:
         for number, (loaded, rows) in enumerate(found):
             render.say(("\n" if number else "") + f"{loaded.name} at {rows[0]['label'] if rows else '-'}, select split")
             _print(loaded, rows)
@@ -82,8 +86,6 @@ def _measure(
     allow_degraded: bool,
 ) -> list[Measured]:  # fmt: skip
     """Measure what is missing, and keep each verdict as soon as it is there."""
-    import sys
-
     from vevolve.errors import BadInput
     from vevolve.evaluators.programs import read_program
     from vevolve.evolve.cli.judge import open_sandbox
@@ -108,10 +110,10 @@ def _measure(
             where = f" inside {inside}" if inside else ""
             sys.stderr.write(f"measuring {problem.name}/{method}{where} ({number} of {len(missing)})\n")
             candidate = read_program(file)
-            try:
+            try:  # a reference that scores with what comes later cannot be put into a model
                 new = measured.measure(problem, method, candidate, sandbox.subject(candidate), model=inside)
             except BadInput as error:
-                if file.resolve() in mine or not problem.headline:
+                if candidate.constants.get("REFERENCE") is not True or not problem.headline:
                     raise
                 sys.stderr.write(f"{method} stays unmeasured: {error}\n")
                 continue
@@ -120,6 +122,26 @@ def _measure(
             measured.write(own, [new, *kept])
             known = [new, *known]
     return known
+
+
+def _first_label(entries: Sequence[Entry]) -> str:
+    """The first operating point that was measured, of a problem that names none."""
+    return next((point.label for entry in entries if entry.select for point in entry.select.points), "")
+
+
+def _certificates(problem: Problem) -> dict[str, str]:
+    """What the ledgers under ./runs have certified of programs, by candidate id; of several, the latest."""
+    from vevolve.archive import Archive, certificates
+
+    found: dict[str, str] = {}
+    for ledger in sorted(Path("runs", "certificates").glob(f"{problem.name}-L*")):
+        with Archive.open(ledger) as archive:
+            failed = certificates.refuted(archive)
+            for id, issued in certificates.issued(archive).items():
+                _, registered = issued[-1]
+                found[id] = f"{certificates.short(registered.statement)} at {registered.point['label']}"
+                found[id] += " (failed since)" if id in failed else ""
+    return found
 
 
 def _check_label(label: str, rows: list[dict[str, Any]]) -> None:

@@ -30,6 +30,9 @@ SEED = Seed(b"vevolve leaderbd")
 QUESTIONS = 1
 """Questions of every kind that the model stage asks here; `vevolve eval --model` asks two."""
 
+MODEL = "smollm2"
+"""Inside which model the shipped measurements were made."""
+
 Stage = Literal["select", "model"]
 
 
@@ -128,14 +131,16 @@ def fits(one: Measured, problem: Problem, candidate: Candidate) -> bool:
     return (one.problem, one.id, one.verdict.problem) == (problem.name, candidate.id, problem.hash)
 
 
-def entries(problem: Problem, found: Sequence[Measured], files: Sequence[Path] = ()) -> list[Entry]:
-    """Every method of a problem with what was measured of it; of several verdicts, the first that fits."""
+def entries(
+    problem: Problem, found: Sequence[Measured], files: Sequence[Path] = (), *, model: str = MODEL
+) -> list[Entry]:
+    """Every method with what was measured of it, inside `model`; of several verdicts, the first that fits."""
     board: list[Entry] = []
     for method, file in methods(problem, files).items():
         candidate = read_program(file)
         best: dict[str, Measured] = {}
         for one in found:
-            if (one.problem, one.method) != (problem.name, method):
+            if (one.problem, one.method) != (problem.name, method) or one.model not in ("", model):
                 continue
             if one.stage not in best or (
                 fits(one, problem, candidate) and not fits(best[one.stage], problem, candidate)

@@ -60,7 +60,8 @@ def likeness(program: Program, other: Program) -> int:
 
 def title(program: Program) -> str:
     """How a program is called: the start of its docstring."""
-    first = (ast.get_docstring(program.tree) or "another candidate").partition("\n")[0].partition(":")[0]
+    first = (ast.get_docstring(program.tree) or "another candidate").partition("\n")[0]
+    first = first.partition(": ")[0].partition(" (")[0]
     return first if len(first) <= TITLE else first[: TITLE - 3] + "..."
 
 

@@ -74,7 +74,7 @@ def test_the_model_stage_stands_beside_the_traces():
         valid=True, problem=PROBLEM.hash,
         points=(Point(label="128 tokens", split="select", family="model", traffic=0.2, error=0.5, **figures),),
     )  # fmt: skip
-    found = rows([one("quest", 0.3), one("quest", 0, stage="model", model="m", verdict=inside)])
+    found = rows([one("quest", 0.3), one("quest", 0, stage="model", model="smollm2", verdict=inside)])
     (row,) = [row for row in found if row["method"] == "quest"]
     cells = board.cells(PROBLEM, row)
     assert (cells["perplexity"], cells["KL"], cells["answers"]) == ("2x", "0.5", "6/8")
@@ -157,3 +157,35 @@ def test_misuse_gets_one_line(arguments, says, tmp_path, monkeypatch, capsys):
     assert main(["leaderboard", *arguments]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert says in last
+
+
+def test_figures_of_another_model_are_not_mixed_in():
+    inside = Verdict(
+        valid=True, problem=PROBLEM.hash,
+        points=(Point(label="128 tokens", split="select", family="model", traffic=0.2, error=0.5, kl=0.7),),
+    )  # fmt: skip
+    found = [one("quest", 0, stage="model", model="another", verdict=inside)]
+    ours, theirs = (measured.entries(PROBLEM, found, model=model) for model in ("smollm2", "another"))
+    assert [entry.method for entry in ours if entry.inside is not None] == []
+    assert [entry.method for entry in theirs if entry.inside is not None] == ["quest"]
+
+
+def test_a_page_and_json_can_be_had_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["leaderboard", "-p", "kv_quantization", "--html", "board.html", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 7
+    assert all(row["method"] in (tmp_path / "board.html").read_text() for row in rows)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["leaderboard", "-p", "kv_quantization", "--model", "no/such-model"]) != 0
+    assert "no/such-model" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_problem_that_names_no_point_is_ranked_at_its_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["leaderboard", "-p", "circle_packing"]) == 0
+    assert "circle_packing at 26 circles" in capsys.readouterr().out
