@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from vevolve.evolve.leaderboard.measured import Entry, Measured
 
 BOARD = Path("runs") / "leaderboard.json"
-PROBLEMS = ("sparse_decode", "kv_eviction", "kv_quantization")
 
 
 def leaderboard(
@@ -57,7 +56,7 @@ def leaderboard(
         raise BadInput("Name the problem that your programs solve: --problem NAME.")
     own = kept or measured.OWN
     found: list[tuple[Problem, list[dict[str, Any]]]] = []
-    for name in problem or PROBLEMS:
+    for name in problem or measured.PROBLEMS:
         loaded = load(name)
         known = [*measured.read(own), *measured.read(measured.SHIPPED)]
         known = _measure(loaded, known, files or [], own, model, fresh, allow_degraded)

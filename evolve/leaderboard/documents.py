@@ -15,14 +15,13 @@ from vevolve.evolve.leaderboard.measured import Entry
 from vevolve.evolve.leaderboard.page import inside, plot
 
 FOLDER = Path("docs/methods")
-PROBLEMS = ("sparse_decode", "kv_eviction", "kv_quantization")
 
 
 def pages() -> Iterator[tuple[str, str]]:
     """File name and text of every page and plot."""
     found = measured.read(measured.SHIPPED)
     links: list[str] = []
-    for name in PROBLEMS:
+    for name in measured.PROBLEMS:
         problem = load(name)
         entries = measured.entries(problem, found)
         rows = board.rows(problem, entries, problem.headline, {})

@@ -22,6 +22,8 @@ from vevolve.evaluators.examination import examine
 from vevolve.evaluators.programs import read_program
 from vevolve.types import Candidate, Seed, Subject, Value, Verdict
 
+PROBLEMS = ("sparse_decode", "kv_eviction", "kv_quantization")
+"""Those whose methods stand on the board."""
 SHIPPED = Path(__file__).parent / "measured.json"
 OWN = Path("runs") / "measured.json"
 SEED = Seed(b"vevolve leaderbd")

@@ -56,12 +56,8 @@ def small(config):
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Prefills of a test are its own, and one thread is enough for small models."""
+    """Prefills of a test are its own."""
     monkeypatch.setenv("VEVOLVE_CACHE", str(tmp_path))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,31 +4,13 @@ import textwrap
 
 import numpy as np
 import pytest
-import torch
 
 from vevolve.evaluators.examination import examine_workload
 from vevolve.evaluators.sparse_decode.problem import problem
 from vevolve.evaluators.sparse_decode.traces import Document, Layer
 from vevolve.evaluators.sparse_decode.workload import Case
 from vevolve.evaluators.testing import PlainSubject
-from vevolve.sandbox import Sandbox
 from vevolve.types import Candidate, Seed
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Thousands of tiny operations: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def sandbox():
-    """One real sandbox for all tests here."""
-    with Sandbox(arrays="torch") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -25,15 +25,6 @@ NAMES = registry.seed_names("kv_eviction")
 BASE = 1e4
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny operations: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"seed_{name}", Path(FOLDER / f"{name}.py"))
     assert spec is not None and spec.loader is not None

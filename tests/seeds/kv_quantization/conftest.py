@@ -98,15 +98,6 @@ def seed(name: str) -> ModuleType:
     return load(name)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Many small operations: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The functions of this file: test modules are imported by path and cannot import it."""
