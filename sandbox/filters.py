@@ -46,7 +46,10 @@ CLONE_THREAD = 0x00010000
 PRCTL = (15, 16, 0x53564D41)
 """The name of a thread, read and written, and of a mapping."""
 FUTEX_PRIVATE, FUTEX_REALTIME, FUTEX_WAITS = 128, 256, (0, 9)
-"""A futex in a file that two processes map would wake one from the other. Joining a thread only waits on one."""
+"""A futex in a library's page, which all processes share, would wake one from another: by a call, or by the end of a
+thread, which no filter sees. So nobody sleeps on such a one. C++ does, where two threads need a static variable for the
+first time, and the C library where it joins a thread: they are told that the value has changed, and look again. Were
+the wait allowed and the waking not, they would sleep for ever."""
 SET_DUMPABLE = 4
 FCNTL = (0, 1, 2, 3, 4, 1030)
 """Duplicating descriptors and their flags; no locks, leases or pipe sizes."""
@@ -126,7 +129,8 @@ def generate(machine: str, purpose: Purpose = "cpu") -> bytes:
             rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, equal, number))
     rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, FUTEX_PRIVATE, FUTEX_PRIVATE))
     for wait in FUTEX_WAITS:
-        rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, ~FUTEX_REALTIME & 0xFFFFFFFF, wait))
+        shared = seccomp.Arg(1, seccomp.MASKED_EQ, ~FUTEX_REALTIME & 0xFFFFFFFF, wait)
+        rules.add_rule(seccomp.ERRNO(errno.EAGAIN), "futex", shared)
     for name in OF_ITSELF:
         rules.add_rule(seccomp.ALLOW, name, seccomp.Arg(0, equal, 0))
     for name in CLOCKS:

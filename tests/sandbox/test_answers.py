@@ -32,12 +32,13 @@ def test_a_tensor_goes_in_and_comes_back_unchanged(kind: str, torch_sandbox: San
     assert np.array_equal(frame["t"], sent.T) and frame["x"].dtype == sent.dtype
 
 
-def test_a_program_computes_with_torch_and_its_threads(torch_sandbox: Sandbox) -> None:
+def test_a_program_computes_with_torch_from_several_threads(torch_sandbox: Sandbox) -> None:
     text = """
-import torch
+import concurrent.futures, torch
 def f(x):
     torch.set_num_threads(2)
-    return sum(torch.softmax(x @ x.T, -1) * n for n in range(4))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        return sum(pool.map(lambda n: torch.softmax(x @ x.T, -1) * n, range(4)))
 """
     x = np.random.default_rng(0).normal(size=(64, 64))
     logits = np.exp(x @ x.T - (x @ x.T).max(-1, keepdims=True))
@@ -45,15 +46,40 @@ def f(x):
     assert np.allclose(answer, 6 * logits / logits.sum(-1, keepdims=True))
 
 
-def test_a_program_computes_with_threads_of_its_own(ask: Ask) -> None:
-    # Torch called from several Python threads at once hangs now and then in a sandboxed process: the program's timeout.
+def test_threads_that_need_a_static_variable_of_cpp_at_once_wait_until_one_has_made_it(torch_sandbox: Sandbox) -> None:
+    # What two threads do in an operation of torch that neither has called before, made certain.
     text = """
-import concurrent.futures
-def f(count):
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        return sum(pool.map(lambda n: n * n, range(count)))
+import ctypes, threading, time
+import torch
+cpp, guard, BEING_MADE, AWAITED = ctypes.CDLL("libstdc++.so.6"), ctypes.c_uint64(0), 0x100, 0x10000
+def f():
+    found = [cpp.__cxa_guard_acquire(ctypes.byref(guard))]
+    waits = lambda: found.append(cpp.__cxa_guard_acquire(ctypes.byref(guard)))
+    threads = [threading.Thread(target=waits, daemon=True) for _ in range(3)]
+    for thread in threads: thread.start()
+    while guard.value != BEING_MADE | AWAITED: time.sleep(0.001)
+    time.sleep(0.05)
+    cpp.__cxa_guard_release(ctypes.byref(guard))
+    for thread in threads: thread.join()
+    return found
 """
-    assert ask(text, 100) == 328350
+    assert torch_sandbox.subject(Candidate(text)).call("f", returns=Json(), timeout=5) == [1, 0, 0, 0]
+
+
+def test_a_thread_of_the_c_library_is_joined(ask: Ask) -> None:
+    text = """
+import ctypes, time
+libc, made = ctypes.CDLL(None), []
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+def work(_):
+    time.sleep(0.05)
+    made.append(1)
+def f():
+    thread = ctypes.c_ulong()
+    started = libc.pthread_create(ctypes.byref(thread), None, work, None)
+    return [started, libc.pthread_join(thread, None), made]
+"""
+    assert ask(text) == [0, 0, [1]]
 
 
 def test_arguments_keep_their_form(ask: Ask) -> None:

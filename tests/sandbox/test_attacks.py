@@ -79,6 +79,16 @@ REFUSED = {  # what is done, and the errors that may refuse it
     "lock a range of one": ("import fcntl; fcntl.lockf(os.open(os.__file__, 0), fcntl.LOCK_SH)", {"EPERM"}),
     "watch files": ("call('inotify_init1', 0)", {"EPERM"}),
     "wake another by a file that both map": ("call('syscall', 202, ctypes.byref(ctypes.c_int(0)), 1, 1)", {"EPERM"}),
+    "sleep until another wakes it there": (
+        "second = ctypes.byref((ctypes.c_long * 2)(1, 0))\n"
+        "call('syscall', 202, ctypes.byref(ctypes.c_int(0)), 0, 0, second)",
+        {"EAGAIN"},
+    ),
+    "sleep until a thread of another ends there": (
+        "soon = ctypes.byref((ctypes.c_long * 2)(int(time.monotonic()) + 2, 0))\n"
+        "call('syscall', 202, ctypes.byref(ctypes.c_int(0)), 9, 0, soon, None, -1)",
+        {"EAGAIN"},
+    ),
     "see the page cache": ("call('mincore', None, 0, None)", {"EPERM"}),
     "use rings": ("call('syscall', 425, 1, None)", {"EPERM"}),
     "use a new call": ("call('syscall', 900, 0)", {"EPERM", "ENOSYS"}),
