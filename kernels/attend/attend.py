@@ -14,8 +14,8 @@ import torch
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import tuning
-from vevolve.kernels.attend.kernel import INTERPRETED
 from vevolve.kernels.attend.kernel import attend as kernel
+from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.attend.tuning import Choice
 from vevolve.kernels.cache import Cache, one_device, whole
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two

@@ -13,12 +13,22 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from vevolve.kernels.attend.kernel import LN2, LOG2E, leave_and_merge
+from vevolve.kernels.attend.merge_kernel import LOG2E, finish, weigh
 
 
 @triton.jit
-def centred(codes, KIND: tl.constexpr, PATTERN: tl.constexpr, CENTRE: tl.constexpr):
-    """Codes int16 as floats less CENTRE, in which the power of two of PATTERN is counted, if that is not 0."""
+def words(codes, tile, column, WORDS: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PADDED: tl.constexpr):
+    """The packed codes of a tile, int16 [WORDS, WIDTH_PADDED]."""
+    at = codes + tile * (WORDS * WIDTH) + tl.arange(0, WORDS)[:, None] * WIDTH + column[None, :]
+    return tl.load(at) if WIDTH == WIDTH_PADDED else tl.load(at, (column < WIDTH)[None, :], 0)
+
+
+@triton.jit
+def centred(
+    words, part: tl.constexpr, BITS: tl.constexpr, KIND: tl.constexpr, PATTERN: tl.constexpr, CENTRE: tl.constexpr
+):
+    """The part-th codes of words as floats less CENTRE, in which PATTERN's power of two is counted, if it is not 0."""
+    codes = (words >> (BITS * part)) & ((1 << BITS) - 1)
     found = codes.to(KIND) if PATTERN == 0 else (codes | PATTERN).to(KIND, bitcast=True)
     return (found - CENTRE).to(KIND)
 
@@ -74,7 +84,6 @@ def attend(
     inside = (row[:, None] < ROWS) & (column[None, :] < WIDTH)
     at_query = (unit * ROWS + row[:, None]) * WIDTH + column[None, :]
     q = tl.load(query + at_query, inside, 0.0).to(tl.float32) * (scale * LOG2E)
-    within = word[:, None] * WIDTH + column[None, :]
     held_columns = column < WIDTH
 
     top = tl.full((ROWS_PADDED,), float("-inf"), tl.float32)
@@ -83,56 +92,43 @@ def attend(
     held = tl.zeros((ROWS_PADDED, WIDTH_PADDED), tl.float32)
     for tile in tl.range(first, last, num_stages=STAGES):
         place = unit.to(tl.int64) * tiles + tile
-        if WIDTH == WIDTH_PADDED:
-            keys = tl.load(key_codes + place * (WORDS * WIDTH) + within)
-            values = tl.load(value_codes + place * (WORDS * WIDTH) + within)
-        else:
-            keys = tl.load(key_codes + place * (WORDS * WIDTH) + within, held_columns[None, :], 0)
-            values = tl.load(value_codes + place * (WORDS * WIDTH) + within, held_columns[None, :], 0)
+        keys = words(key_codes, place, column, WORDS, WIDTH, WIDTH_PADDED)
+        values = words(value_codes, place, column, WORDS, WIDTH, WIDTH_PADDED)
         step = tl.load(key_scales + place * (2 * WIDTH) + column, held_columns, 0.0).to(tl.float32)
         zero = tl.load(key_scales + place * (2 * WIDTH) + WIDTH + column, held_columns, 0.0).to(tl.float32)
         scaled = (q * step[None, :]).to(KIND)
         base = tl.sum(q * (zero + MIDDLE * step)[None, :], axis=1)
         for part in tl.static_range(16 // BITS):
-            codes = (keys >> (BITS * part)) & ((1 << BITS) - 1)
-            numbers = centred(codes, KIND, PATTERN, CENTRE)
+            numbers = centred(keys, part, BITS, KIND, PATTERN, CENTRE)
             score = tl.dot(scaled, tl.trans(numbers), input_precision=PRECISION) + base[:, None]
             at = place * (2 * TILE) + part * WORDS + word
             value_step = tl.load(value_scales + at).to(tl.float32)
             value_zero = tl.load(value_scales + at + TILE).to(tl.float32)
-            higher = tl.maximum(top, tl.max(score, axis=1))
-            weight = tl.exp2(score - higher[:, None])
-            fade = tl.exp2(top - higher)
+            weight, fade, top = weigh(score, top)
             stepped = (weight * value_step[None, :]).to(KIND)
-            codes = (values >> (BITS * part)) & ((1 << BITS) - 1)
-            numbers = centred(codes, KIND, PATTERN, CENTRE)
+            numbers = centred(values, part, BITS, KIND, PATTERN, CENTRE)
             held = held * fade[:, None] + tl.dot(stepped, numbers, input_precision=PRECISION)
             offset = offset * fade + tl.sum(weight * (value_zero + MIDDLE * value_step)[None, :], axis=1)
             mass = mass * fade + tl.sum(weight, axis=1)
-            top = higher
     held += offset[:, None]
 
-    if SPLITS_PADDED == 1:
-        tl.store(out + at_query, (held / mass[:, None]).to(out.dtype.element_ty), inside)
-        tl.store(lse + unit * ROWS + row, (top + tl.log2(mass)) * LN2, row < ROWS)
-    else:
-        leave_and_merge(
-            top,
-            mass,
-            held,
-            partial,
-            partial_stats,
-            arrivals,
-            out,
-            lse,
-            unit,
-            split,
-            splits,
-            ROWS,
-            WIDTH,
-            ROWS_PADDED,
-            WIDTH_PADDED,
-            ROWS_MERGED,
-            SPLITS_PADDED,
-            MERGED,
-        )
+    finish(
+        top,
+        mass,
+        held,
+        partial,
+        partial_stats,
+        arrivals,
+        out,
+        lse,
+        unit,
+        split,
+        splits,
+        ROWS,
+        WIDTH,
+        ROWS_PADDED,
+        WIDTH_PADDED,
+        ROWS_MERGED,
+        SPLITS_PADDED,
+        MERGED,
+    )

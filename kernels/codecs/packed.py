@@ -14,7 +14,7 @@ import triton.language as tl  # type: ignore[import-untyped]
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend.attend import Workspace
-from vevolve.kernels.attend.kernel import INTERPRETED
+from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
 from vevolve.kernels.codecs.kernel import attend as kernel
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
