@@ -114,79 +114,84 @@ def time_in_turn(
     if rounds < 1:
         raise ValueError(f"expected at least 1 round, got {rounds}")
     order = random.Random(seed) if seed is not None else random.SystemRandom()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    floors: dict[str, list[float]] = {name: [] for name in contestants}
-    faults: dict[str, list[str]] = {name: [] for name in contestants}
     calm = float(np.median([quiet() for _ in range(9)])) if quiet else 0.0
-    slow = dict.fromkeys(contestants, 0)
+    device = _Device(quiet, calm, end)
+    records = {name: _Record() for name in contestants}
     number, last = 0, ""
     for turn in range(warm_up + rounds):
         for name in order.sample(list(contestants), len(contestants)):
-            if faults[name]:
+            if records[name].faults:
                 continue
             question, number = fresh(number), number + 1
-            if quiet and _is_busy(quiet, calm) and last:
+            if device.is_busy() and last:
                 # Whoever is about to be asked has no part in it.
-                faults[last].append(f"before call {number}: work was left running after the answer")
-                _retire(last, end, quiet, calm)
+                records[last].faults.append(f"before call {number}: work was left running after the answer")
+                device.retire(last)
                 if last == name:
                     continue
-            last = name
+            last, record = name, records[name]
             try:
                 answer, took = timer(functools.partial(contestants[name], question))
             except Exception as error:
-                faults[name].append(f"call {number}: {type(error).__name__}: {error}"[:500])
-                _retire(name, end, quiet, calm)
+                record.faults.append(f"call {number}: {type(error).__name__}: {error}"[:500])
+                device.retire(name)
                 continue
-            if quiet and quiet() > BUSY * calm:
-                slow[name] += 1
-                if _is_shared(quiet, calm):
-                    faults[name].append(f"call {number}: work was left running after the answer")
+            if device.is_slow():
+                record.slow += 1
+                if device.is_shared():
+                    record.faults.append(f"call {number}: work was left running after the answer")
             if wrong := check(question, answer):
-                faults[name].append(f"call {number}: {wrong}")
-            if faults[name]:
-                _retire(name, end, quiet, calm)
+                record.faults.append(f"call {number}: {wrong}")
+            if record.faults:
+                device.retire(name)
             elif turn >= warm_up:
-                seconds[name].append(took)
+                record.seconds.append(took)
                 if roofline and bytes_moved:
-                    floors[name].append(roofline.floor_s(bytes_moved(question, answer)))
-    for name, times in slow.items():
-        if times > (warm_up + rounds) / 2 and not faults[name]:
-            faults[name].append(f"the device was at work after {times} of {warm_up + rounds} answers")
-    return {
-        name: Timing(
-            name,
-            tuple(seconds[name]),
-            tuple(faults[name]),
-            _suspicion(seconds[name], floors[name]),
-            dict(conditions or {}),
-        )
-        for name in contestants
-    }
+                    record.floors.append(roofline.floor_s(bytes_moved(question, answer)))
+    return {name: record.timing(name, warm_up + rounds, conditions or {}) for name, record in records.items()}
 
 
-def _is_busy(quiet: Callable[[], float], calm: float) -> bool:
-    """Whether the device works for somebody else. A single slow probe may have been held up by the host."""
-    return quiet() > BUSY * calm and _is_shared(quiet, calm)
+@dataclass
+class _Record:
+    """What has been found about a contestant so far: its times, what its bytes allow, faults, and slow probes after."""
+
+    seconds: list[float] = field(default_factory=list[float])
+    floors: list[float] = field(default_factory=list[float])
+    faults: list[str] = field(default_factory=list[str])
+    slow: int = 0
+
+    def timing(self, name: str, calls: int, conditions: Mapping[str, str]) -> Timing:
+        if self.slow > calls / 2 and not self.faults:
+            self.faults.append(f"the device was at work after {self.slow} of {calls} answers")
+        suspect = _suspicion(self.seconds, self.floors)
+        return Timing(name, tuple(self.seconds), tuple(self.faults), suspect, dict(conditions))
 
 
-def _is_shared(quiet: Callable[[], float], calm: float) -> bool:
-    return sum(quiet() for _ in range(PROBES)) > SHARED * PROBES * calm
+@dataclass(frozen=True)
+class _Device:
+    """Whether the device works for somebody else, by a probe that takes `calm` when it does not; never, without one."""
 
+    quiet: Callable[[], float] | None
+    calm: float
+    end: Callable[[str], object] | None
 
-def _retire(
-    name: str,
-    end: Callable[[str], object] | None,
-    quiet: Callable[[], float] | None,
-    calm: float,
-    within_s: float = 10.0,
-) -> None:
-    """End a contestant and wait until nothing of it is left running."""
-    if end:
-        end(name)
-    until = time.monotonic() + within_s
-    while quiet and _is_shared(quiet, calm) and time.monotonic() < until:
-        pass
+    def is_slow(self) -> bool:
+        """Whether one probe was. The host may have held it up."""
+        return self.quiet is not None and self.quiet() > BUSY * self.calm
+
+    def is_shared(self) -> bool:
+        return self.quiet is not None and sum(self.quiet() for _ in range(PROBES)) > SHARED * PROBES * self.calm
+
+    def is_busy(self) -> bool:
+        return self.is_slow() and self.is_shared()
+
+    def retire(self, name: str, within_s: float = 10.0) -> None:
+        """End a contestant and wait until nothing of it is left running."""
+        if self.end:
+            self.end(name)
+        until = time.monotonic() + within_s
+        while self.is_shared() and time.monotonic() < until:
+            pass
 
 
 def _suspicion(seconds: Sequence[float], floors: Sequence[float]) -> str:
