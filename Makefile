@@ -30,8 +30,9 @@ $(TOOLS): $(STAMP)
 run: $(STAMP)
 	$(BIN)/vevolve run sparse_decode/vattention --model offline $(ARGS)
 
+# A file's tests stay in one process: they share what its fixtures build.
 test: $(TOOLS)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: lint types
 

@@ -49,7 +49,8 @@ def test_no_prompt_of_a_run_holds_anything_of_select_or_sealed_also_after_a_cert
             hidden |= {event["verdict"]["feedback"], *(str(one["hidden"]) for one in points if "hidden" in one)}
         else:
             hidden |= set(values(event)) - {best.id}
-    assert len(hidden) > 100 and {"hidden 0.73519", "0.73519"} <= hidden
+    # At the least a digest and an outcome for each of the documents, whose number varies with their fresh seeds.
+    assert len(hidden) > 2 * found.concluded.documents and {"hidden 0.73519", "0.73519"} <= hidden
     assert [one for one in hidden if one in text] == []
     for word in ("sealed", "certificate", "select split", "0.0973", "registered", "unsealed"):
         assert word not in text
