@@ -1,9 +1,8 @@
 """Tokens by 32 bits each: HashAttention's selection (Desai et al. 2024, arXiv:2412.14468) in three launches.
 
 A token's score is the number of its bits that differ from those of the group's queries, summed over the group. Chosen
-are sinks and window, then the lowest scores; among equals the earliest block of
-32 tokens first, and inside of one in the order 0, 4, ..., 28, 1, 5, ..., 31. Query bits are the signs of 32 linear
-maps, computed in the same launch.
+are sinks and window, then the lowest scores; among equals the earliest block of 32 tokens first, and inside of one in
+the order 0, 4, ..., 28, 1, 5, ..., 31. Query bits are the signs of 32 linear maps, computed in the same launch.
 """
 
 from __future__ import annotations
@@ -15,45 +14,30 @@ import torch
 from vevolve.errors import BadInput
 from vevolve.kernels.cache import one_device, whole
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
-from vevolve.kernels.select.hamming_kernel import emit, prepare, tally
+from vevolve.kernels.select.hamming_kernel import prepare, tally
+from vevolve.kernels.select.threshold import Room, Selection
 
 BITS = 32
+BINS = 8
 SAMPLE = 1024
-LEAST_CHUNK, MOST_CHUNK = 1024, 4096
-PROGRAMS = 1024
-"""Fewer programs than this leave a GPU idle."""
-MOST_CHUNKS = 1024
 MOST_DIGITS = 8
 MULTIPLE = 16
 """Tokens, of which a capacity is a multiple, so that codes are fetched four at a time."""
 
 
 @dataclass(frozen=True)
-class Hamming:
-    """The selection of one layer, with the room that it needs; captured in a graph, it may be replayed.
+class Hamming(Selection):
+    """The selection of one layer by bits.
 
     Attributes:
-        ids: int32 [B, H, wanted], the chosen tokens of the last call.
-        counts: int32 [B, H], how many of them are meant: all, or the whole of a shorter sequence.
-        thresholds: int32 [B, H], the score of the last one chosen, less a constant of the query.
-        misled: int32 [B, H], 1 where the sample missed the threshold by so much that what was chosen, though of the
-            right number, need not be the best. Does not happen but to data laid out to cause it.
+        planes: [H, d, 32].
+        codes: int32 [B, H, capacity].
+        masks: int32 [units, 1 + 8], how a query's bits are compared.
     """
 
     planes: torch.Tensor
     codes: torch.Tensor
-    lengths: torch.Tensor
-    sinks: int
-    window: int
-    ids: torch.Tensor
-    counts: torch.Tensor
-    thresholds: torch.Tensor
-    misled: torch.Tensor
-    bins: torch.Tensor
-    tallies: torch.Tensor
-    guesses: torch.Tensor
     masks: torch.Tensor
-    chunk: int
 
     @staticmethod
     def of(
@@ -90,37 +74,9 @@ class Hamming:
             raise BadInput(f"Expected room for a multiple of {MULTIPLE} tokens, got {capacity}.")
         if not planes.is_floating_point():
             raise BadInput(f"Expected planes of a floating type, got {planes.dtype}.")
-        if not 1 <= wanted <= capacity or min(sinks, window) < 0 or sinks + window > wanted:
-            raise BadInput(
-                f"Expected 1 to {capacity} tokens, sinks and window among them, got {wanted} with {sinks} and {window}."
-            )
-        units = batch * heads
-        if chunk is None:
-            chunk = max(LEAST_CHUNK, min(MOST_CHUNK, power_of_two(units * capacity // PROGRAMS)))
-        chunks = -(-capacity // chunk)
-        if chunks > MOST_CHUNKS:
-            raise BadInput(f"Expected at most {MOST_CHUNKS * chunk} tokens of capacity, got {capacity}.")
-        place = codes.device
-
-        def room(*shape: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
-            return torch.empty(shape, dtype=dtype, device=place)
-
-        return Hamming(
-            planes,
-            codes,
-            lengths,
-            sinks,
-            window,
-            ids=room(batch, heads, wanted),
-            counts=room(batch, heads),
-            thresholds=room(batch, heads),
-            misled=room(batch, heads),
-            bins=room(units, chunks * chunk, dtype=torch.int8),
-            tallies=room(units, 8, chunks),
-            guesses=room(units),
-            masks=room(units, 1 + MOST_DIGITS),
-            chunk=chunk,
-        )
+        room = Room.of(batch, heads, capacity, wanted, sinks, window, BINS, chunk, codes.device)
+        masks = torch.empty(batch * heads, 1 + MOST_DIGITS, dtype=torch.int32, device=codes.device)
+        return Hamming(lengths, sinks, window, room, planes, codes, masks)
 
     def __call__(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose for queries [B, H, G, d]; returns `ids` and `counts`, which the next call overwrites.
@@ -132,7 +88,6 @@ class Hamming:
         width = self.planes.shape[1]
         whole("query", query, self.planes.dtype, (batch, heads, None, width))
         group, units = query.shape[2], batch * heads
-        chunks = self.tallies.shape[2]
         steps = group // 2 if group % 2 == 0 else group
         digits = steps.bit_length()
         launch(
@@ -143,7 +98,7 @@ class Hamming:
             self.codes,
             self.lengths,
             self.masks,
-            self.guesses,
+            self.room.frames,
             capacity,
             self.ids.shape[2],
             UNITS=heads,
@@ -160,45 +115,25 @@ class Hamming:
         )
         launch(
             tally,
-            (chunks, units),
+            self.room.grid,
             self.codes,
             self.lengths,
             self.masks,
-            self.guesses,
-            self.bins,
-            self.tallies,
+            self.room.frames,
+            self.room.bins,
+            self.room.tallies,
             capacity,
             self.sinks,
             self.window,
             UNITS=heads,
             DIGITS=digits,
-            CHUNK=self.chunk,
-            CHUNKS=chunks,
+            CHUNK=self.room.chunk,
+            CHUNKS=self.room.grid[0],
             OVERLAP=overlaps(query.device),
             num_warps=4,
             **options(query.device),
         )
-        launch(
-            emit,
-            (chunks, units),
-            self.bins.view(torch.int32),
-            self.tallies,
-            self.guesses,
-            self.lengths,
-            self.ids,
-            self.counts,
-            self.thresholds,
-            self.misled,
-            self.ids.shape[2],
-            UNITS=heads,
-            CHUNK=self.chunk,
-            CHUNKS=chunks,
-            CHUNKS_PADDED=power_of_two(chunks),
-            OVERLAP=overlaps(query.device),
-            num_warps=4,
-            **options(query.device),
-        )
-        return self.ids, self.counts
+        return self.room.emit(self.lengths)
 
 
 def encode(vectors: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:

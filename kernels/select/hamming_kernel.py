@@ -1,42 +1,25 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
-"""Three kernels that pick the tokens whose 32 bits differ least from a group's: prepare, tally, emit.
+"""Two kernels that score tokens by the bits in which they differ from a group's: prepare and tally; emit is shared.
 
 How often key bit i differs from the group's bits is linear in the key: with c_i of G query heads at 1, it is
 sum_i c_i + sum_i k_i (G - 2 c_i). Flipping the key where G < 2 c_i makes all weights positive, and as weights are small
 integers the sum is one count of bits for each of their binary digits: two for G = 4, not four.
 
 The threshold is found without a histogram of everything. It is estimated from a sample of tokens, and all tokens are
-sorted into eight bins around that: below, six exact values, above. Tallies of the bins then tell where the threshold
-really lies; unless the sample was off by four values or more, the answer is exactly the top.
-
-Bins lie in memory as bytes. To emit, 32 of them become a word of bits by arithmetic on four at a time, and what is
-emitted costs by the word and by the token chosen, not by the token.
+sorted into eight bins around that (`threshold_kernel`): below, six exact values, above. Tallies of the bins then tell
+where the threshold really lies; unless the sample was off by four values or more, the answer is exactly the top.
 """
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait, libdevice
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
+from vevolve.kernels.select.threshold_kernel import INTERPRETED, popcount, sampled
 
-BELOW = tl.constexpr(4)
-"""The bin of the estimated threshold itself."""
-RUN = tl.constexpr(8)
-"""Tokens that the sample takes in one place: what 32 bytes hold."""
-
-
-@triton.jit
-def popcount(bits):
-    """Bits that are set: one instruction, which the interpreter does not know."""
-    if not INTERPRETED:
-        return libdevice.popc(bits)
-    x = bits.to(tl.uint32, bitcast=True)
-    x = x - ((x >> 1) & 0x55555555)
-    x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
-    x = (x + (x >> 4)) & 0x0F0F0F0F
-    return ((x * 0x01010101) >> 24).to(tl.int32)
+BELOW = tl.constexpr(3)
+"""Exact values below the estimated threshold."""
 
 
 @triton.jit
@@ -81,7 +64,7 @@ def prepare(
     codes,
     lengths,
     masks,
-    guesses,
+    frames,
     capacity,
     wanted,
     UNITS: tl.constexpr,
@@ -94,15 +77,13 @@ def prepare(
     SAMPLE: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Masks int32 [units, 1 + DIGITS]: what to flip, and the bits of each binary digit; and the estimated threshold."""
+    """Masks int32 [units, 1 + DIGITS]: what to flip, and the bits of each binary digit; and the frame."""
     if OVERLAP:
         gdc_launch_dependents()
         gdc_wait()
     unit = tl.program_id(0)
     length = tl.load(lengths + unit // UNITS)
-    spot = tl.arange(0, SAMPLE)
-    apart = tl.maximum(length // (SAMPLE // RUN) // RUN * RUN, RUN)
-    place = spot // RUN * apart + spot % RUN
+    place = sampled(length, SAMPLE)
     seen = tl.load(codes + unit.to(tl.int64) * capacity + place, place < length, 0)
 
     bit = tl.arange(0, 32)
@@ -123,7 +104,8 @@ def prepare(
     drawn = tl.sum((place < length).to(tl.int32), axis=0)
     goal = (wanted.to(tl.int64) * drawn + length - 1) // length
     guess = tl.sum((tl.cumsum(tl.histogram(known, LEVELS), axis=0) < goal).to(tl.int32), axis=0)
-    tl.store(guesses + unit, guess)
+    tl.store(frames + 2 * unit, guess - BELOW)
+    tl.store(frames + 2 * unit + 1, 0)
 
 
 @triton.jit
@@ -131,7 +113,7 @@ def tally(
     codes,
     lengths,
     masks,
-    guesses,
+    frames,
     bins,
     tallies,
     capacity,
@@ -153,7 +135,7 @@ def tally(
     at = first + tl.arange(0, CHUNK)
     mine = tl.load(codes + unit.to(tl.int64) * capacity + at, at < capacity, 0)
     length = tl.load(lengths + unit // UNITS)
-    offset = BELOW - tl.load(guesses + unit)
+    offset = 1 - tl.load(frames + 2 * unit)
     bin_of = tl.minimum(tl.maximum(differing(mine, masks + unit * (1 + DIGITS), DIGITS) + offset, 0), 7)
     ones = tl.full((CHUNK,), 1, tl.int32) << (4 * bin_of)
     if (first < sinks) | (first + CHUNK > length - window):
@@ -169,87 +151,3 @@ def tally(
         both = tl.sum((fours >> (4 * pair)) & 0x000F000F, axis=0)
         tl.store(tallies + pair * CHUNKS, both & 0xFFFF)
         tl.store(tallies + (pair + 4) * CHUNKS, both >> 16)
-
-
-@triton.jit
-def reaching(words, bound):
-    """Of four bytes below 128, the highest bit of those that are at least `bound`, which is at most 128."""
-    lift = (128 - bound).to(tl.uint32) * 0x01010101
-    return (words + lift) & 0x80808080
-
-
-@triton.jit
-def spread(ids, bits, place, end, first, WORDS: tl.constexpr):
-    """Write the tokens of set bits [WORDS] from `place` [WORDS] on, as long as that is below `end`."""
-    left = bits
-    word = first + tl.arange(0, WORDS) * 32
-    most = tl.max(popcount(bits), axis=0)
-    for _ in range(most):
-        bit = popcount((left & -left) - 1)
-        tl.store(ids + place, word + (bit % 8) * 4 + bit // 8, (left != 0) & (place < end))
-        left = left & (left - 1)
-        place += 1
-
-
-@triton.jit
-def emit(
-    bins,
-    tallies,
-    guesses,
-    lengths,
-    ids,
-    counts,
-    thresholds,
-    misled,
-    wanted,
-    UNITS: tl.constexpr,
-    CHUNK: tl.constexpr,
-    CHUNKS: tl.constexpr,
-    CHUNKS_PADDED: tl.constexpr,
-    OVERLAP: tl.constexpr,
-):
-    """Write a chunk's chosen tokens where they belong: those below the threshold in order, then those at it.
-
-    `bins` as int32, four in one.
-    """
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
-    WORDS: tl.constexpr = CHUNK // 32
-    chunk = tl.program_id(0)
-    unit = tl.program_id(1)
-    byte = tl.arange(0, 8)
-    at = unit.to(tl.int64) * (CHUNKS * CHUNK // 4) + chunk * (CHUNK // 4)
-    fours = tl.load(bins + at + tl.arange(0, WORDS)[:, None] * 8 + byte[None, :]).to(tl.uint32, bitcast=True)
-    length = tl.load(lengths + unit // UNITS)
-    goal = tl.minimum(wanted, length)
-
-    level = tl.arange(0, 8)
-    every = tl.arange(0, CHUNKS_PADDED)
-    at_tally = (unit * 8 + level[:, None]) * CHUNKS + every[None, :]
-    held = tl.load(tallies + at_tally, (level[:, None] >= 0) & (every[None, :] < CHUNKS), 0)
-    totals = tl.sum(held, axis=1)
-    earlier = tl.sum(tl.where(every[None, :] < chunk, held, 0), axis=1)
-    cut = tl.sum((tl.cumsum(totals, axis=0) < goal).to(tl.int32), axis=0)
-    # Two sums at a time: each is below 2 ** 31.
-    both = totals.to(tl.int64) << 32 | earlier.to(tl.int64)
-    under_cut = tl.sum(tl.where(level < cut, both, 0), axis=0)
-    below = (under_cut >> 32).to(tl.int32)
-    before = under_cut.to(tl.int32)
-    ties_before = tl.sum(tl.where(level == cut, earlier, 0), axis=0)
-
-    # Byte i of word j of a block of 32 tokens, which is token 4 j + i, becomes bit 8 i + j.
-    from_cut = reaching(fours, cut)
-    beyond = reaching(fours, cut + 1)
-    shift = (7 - byte)[None, :].to(tl.uint32)
-    under = tl.sum(((from_cut ^ 0x80808080) >> shift).to(tl.int32, bitcast=True), axis=1)
-    level_with = tl.sum(((from_cut ^ beyond) >> shift).to(tl.int32, bitcast=True), axis=1)
-    numbers = popcount(under) + (popcount(level_with) << 16)
-    ranks = tl.cumsum(numbers, axis=0) - numbers
-    ids += unit.to(tl.int64) * wanted
-    spread(ids, under, before + (ranks & 0xFFFF), goal, chunk * CHUNK, WORDS)
-    spread(ids, level_with, below + ties_before + (ranks >> 16), goal, chunk * CHUNK, WORDS)
-    if chunk == 0:
-        tl.store(counts + unit, goal)
-        tl.store(thresholds + unit, tl.load(guesses + unit) + cut - BELOW)
-        tl.store(misled + unit, (((cut == 0) | (cut == 7)) & (goal < length)).to(tl.int32))

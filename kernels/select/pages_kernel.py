@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
+from vevolve.kernels.select.threshold_kernel import INTERPRETED, reached_by
 
 
 @triton.jit
@@ -90,11 +90,7 @@ def choose(
     order = (bits ^ ((bits >> 31) | -2147483648)).to(tl.uint32, bitcast=True)
     order = tl.where((page < first) | (page >= used - newest), 0xFFFFFFFF, order)
     order = tl.where(page < used, order, 0)
-    threshold = tl.zeros((), tl.uint32)
-    for place in tl.static_range(32):
-        higher = threshold | (1 << (31 - place))
-        enough = tl.sum((order >= higher).to(tl.int32), axis=0) >= goal
-        threshold = tl.where(enough, higher, threshold)
+    threshold = reached_by(order, goal)
     above = (order > threshold) & (page < used)
     level = (order == threshold) & (page < used)
     ranks = tl.cumsum(above.to(tl.int32) + (level.to(tl.int32) << 16), axis=0)

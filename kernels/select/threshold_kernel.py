@@ -1,0 +1,158 @@
+# mypy: ignore-errors
+# pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+"""What selections share: the best of many scores without a sort, from bins to ids in order.
+
+A token's score is an integer, its distance, of which less is better. Distances are sorted into BINS around where the
+threshold is thought to lie, given by a frame (low, shift) for each unit:
+
+    bin = min(max(((distance - low) >> shift) + 1, 0), BINS - 1),
+
+so that bin 0 is better than the frame, the last one worse, and one between them 2 ** shift values wide. Tallies of the
+bins tell in which one the threshold is, the cut: chosen are all tokens below it, and of those in it as many as are
+wanted, the earliest blocks of 32 first. With shift = 0 that is exactly the top.
+
+Bins lie in memory as bytes. To emit, 32 of them become a word of bits by arithmetic on four at a time, and what is
+emitted costs by the word and by the token chosen, not by the token.
+"""
+
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait, libdevice
+
+INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
+
+RUN = tl.constexpr(8)
+"""Tokens that a sample takes in one place."""
+
+
+@triton.jit
+def popcount(bits):
+    """Bits that are set: one instruction, which the interpreter does not know."""
+    if not INTERPRETED:
+        return libdevice.popc(bits)
+    x = bits.to(tl.uint32, bitcast=True)
+    x = x - ((x >> 1) & 0x55555555)
+    x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
+    x = (x + (x >> 4)) & 0x0F0F0F0F
+    return ((x * 0x01010101) >> 24).to(tl.int32)
+
+
+@triton.jit
+def sampled(length, SAMPLE: tl.constexpr):
+    """Places of a sample, runs of 8 tokens at equal distances; some lie beyond a length that is short."""
+    spot = tl.arange(0, SAMPLE)
+    apart = tl.maximum(length // (SAMPLE // RUN) // RUN * RUN, RUN)
+    return spot // RUN * apart + spot % RUN
+
+
+@triton.jit
+def reached_by(order, goal):
+    """The greatest uint32 that at least `goal` of these reach, by its bits from the highest on: 32 counts."""
+    threshold = tl.zeros((), tl.uint32)
+    for place in tl.static_range(32):
+        higher = threshold | (1 << (31 - place))
+        enough = tl.sum((order >= higher).to(tl.int32), axis=0) >= goal
+        threshold = tl.where(enough, higher, threshold)
+    return threshold
+
+
+@triton.jit
+def reaching(words, bound):
+    """Of four bytes below 128, the highest bit of those that are at least `bound`, which is at most 128."""
+    lift = (128 - bound).to(tl.uint32) * 0x01010101
+    return (words + lift) & 0x80808080
+
+
+@triton.jit
+def spread(ids, bits, place, end, first, WORDS: tl.constexpr):
+    """Write the tokens of set bits [WORDS] from `place` [WORDS] on, as long as that is below `end`."""
+    left = bits
+    word = first + tl.arange(0, WORDS) * 32
+    most = tl.max(popcount(bits), axis=0)
+    for _ in range(most):
+        bit = popcount((left & -left) - 1)
+        tl.store(ids + place, word + (bit % 8) * 4 + bit // 8, (left != 0) & (place < end))
+        left = left & (left - 1)
+        place += 1
+
+
+@triton.jit
+def cut_of(totals, goal):
+    """The bin of the threshold: the first up to which there are as many tokens as wanted."""
+    return tl.sum((tl.cumsum(totals, axis=0) < goal).to(tl.int32), axis=0)
+
+
+@triton.jit
+def tallied(tallies, unit, CHUNKS: tl.constexpr, CHUNKS_PADDED: tl.constexpr, BINS: tl.constexpr):
+    """How many tokens of each chunk are in each bin, int32 [BINS, CHUNKS_PADDED]."""
+    level = tl.arange(0, BINS)
+    every = tl.arange(0, CHUNKS_PADDED)
+    at = (unit * BINS + level[:, None]) * CHUNKS + every[None, :]
+    return tl.load(tallies + at, (level[:, None] >= 0) & (every[None, :] < CHUNKS), 0)
+
+
+@triton.jit
+def emit(
+    bins,
+    tallies,
+    frames,
+    lengths,
+    ids,
+    counts,
+    thresholds,
+    misled,
+    wanted,
+    UNITS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    CHUNKS_PADDED: tl.constexpr,
+    BINS: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
+    """Write a chunk's chosen tokens where they belong: those below the threshold in order, then those at it.
+
+    `bins` as int32, four in one; BINS is the bin of what is not there.
+    """
+    if OVERLAP:
+        gdc_launch_dependents()
+        gdc_wait()
+    WORDS: tl.constexpr = CHUNK // 32
+    chunk = tl.program_id(0)
+    unit = tl.program_id(1)
+    byte = tl.arange(0, 8)
+    at = unit.to(tl.int64) * (CHUNKS * CHUNK // 4) + chunk * (CHUNK // 4)
+    fours = tl.load(bins + at + tl.arange(0, WORDS)[:, None] * 8 + byte[None, :]).to(tl.uint32, bitcast=True)
+    length = tl.load(lengths + unit // UNITS)
+    goal = tl.minimum(wanted, length)
+
+    level = tl.arange(0, BINS)
+    every = tl.arange(0, CHUNKS_PADDED)
+    held = tallied(tallies, unit, CHUNKS, CHUNKS_PADDED, BINS)
+    totals = tl.sum(held, axis=1)
+    earlier = tl.sum(tl.where(every[None, :] < chunk, held, 0), axis=1)
+    cut = cut_of(totals, goal)
+    # Two sums at a time: each is below 2 ** 31.
+    both = totals.to(tl.int64) << 32 | earlier.to(tl.int64)
+    under_cut = tl.sum(tl.where(level < cut, both, 0), axis=0)
+    below = (under_cut >> 32).to(tl.int32)
+    before = under_cut.to(tl.int32)
+    ties_before = tl.sum(tl.where(level == cut, earlier, 0), axis=0)
+
+    # Byte i of word j of a block of 32 tokens, which is token 4 j + i, becomes bit 8 i + j.
+    from_cut = reaching(fours, cut)
+    beyond = reaching(fours, cut + 1)
+    shift = (7 - byte)[None, :].to(tl.uint32)
+    under = tl.sum(((from_cut ^ 0x80808080) >> shift).to(tl.int32, bitcast=True), axis=1)
+    level_with = tl.sum(((from_cut ^ beyond) >> shift).to(tl.int32, bitcast=True), axis=1)
+    numbers = popcount(under) + (popcount(level_with) << 16)
+    ranks = tl.cumsum(numbers, axis=0) - numbers
+    ids += unit.to(tl.int64) * wanted
+    spread(ids, under, before + (ranks & 0xFFFF), goal, chunk * CHUNK, WORDS)
+    spread(ids, level_with, below + ties_before + (ranks >> 16), goal, chunk * CHUNK, WORDS)
+    if chunk == 0:
+        tl.store(counts + unit, goal)
+        low = tl.load(frames + 2 * unit)
+        wide = tl.load(frames + 2 * unit + 1)
+        tl.store(thresholds + unit, low + ((cut - 1) << wide))
+        tl.store(misled + unit, (((cut == 0) | (cut == BINS - 1)) & (goal < length)).to(tl.int32))
