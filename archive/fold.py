@@ -10,7 +10,7 @@ from typing import Any
 
 from vevolve.archive.events import Asked, Proposed, Selected, Told
 from vevolve.archive.log import Entry
-from vevolve.types import Candidate, CandidateFault, Split, Verdict
+from vevolve.types import Candidate, CandidateFault, Point, Split, Verdict
 
 UNEXAMINED = ("duplicate", "unapplied")
 """The statuses of programs that were told without an examination."""
@@ -125,18 +125,15 @@ def _judged(db: sqlite3.Connection, id: str, split: Split, seq: int, iteration: 
         level=verdict.containment.level if verdict.containment else None,
         problem=verdict.problem,
     )
-    for position, point in enumerate(verdict.points if verdict.valid else ()):
-        _insert(
-            db,
-            "points",
-            candidate=id,
-            split=split,
-            position=position,
-            family=point.family,
-            label=point.label,
-            iteration=iteration,
-            figures=json.dumps(point.model_extra, sort_keys=True),
-        )
+    points = enumerate(verdict.points if verdict.valid else ())
+    db.executemany(
+        "INSERT INTO points (candidate, split, position, family, label, iteration, figures) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (id, split, position, _writable(point.family), _writable(point.label), iteration, _figures(point))
+            for position, point in points
+        ],
+    )
 
 
 @functools.lru_cache(maxsize=32)
@@ -157,8 +154,16 @@ def first_line(text: str) -> str:
     return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "")
 
 
+def _figures(point: Point) -> str:
+    return json.dumps(point.model_extra, sort_keys=True)
+
+
 def _insert(db: sqlite3.Connection, table: str, **row: Any) -> None:
-    """Insert a row. Half of a surrogate pair, which a model may write and SQLite cannot hold, becomes `?`."""
-    values = [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in row.values()]
+    values = [_writable(value) if isinstance(value, str) else value for value in row.values()]
     marks = ", ".join("?" * len(row))
     db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
+
+
+def _writable(text: str) -> str:
+    """The text, with `?` for half of a surrogate pair, which a model may write and SQLite cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -11,23 +11,22 @@ An archive belongs to the thread that opened it.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from vevolve.archive import database, log, reading, schema
+from vevolve.archive import database, log, opening, reading
 from vevolve.archive import summaries as brief
 from vevolve.archive.events import Asked, Ended, Event, Proposed, Selected, Started, Told
 from vevolve.archive.fold import fold, traits
 from vevolve.archive.log import Entry
-from vevolve.archive.pareto import Loss
+from vevolve.archive.opening import Opened
 from vevolve.archive.reading import Order
 from vevolve.archive.record import Record
 from vevolve.archive.standing import Standing
+from vevolve.archive.standings import Standings
 from vevolve.archive.summaries import Summary
 from vevolve.archive.totals import Tally, Totals
 from vevolve.errors import ArchiveError
@@ -43,15 +42,15 @@ class Archive:
         objectives: what candidates are ranked on.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, lock: IO[bytes] | None) -> None:
-        self.path = path
-        self._db = db
-        self._lock = lock
-        self._stamp = database.stamp(path)
-        self.started: Started = _started(db, path)
+    def __init__(self, opened: Opened) -> None:
+        self.path = opened.path
+        self._db, self._lock = opened.db, opened.lock
+        with database.explained(self.path):
+            self._stamp = database.stamp(self.path)
+            self._head = log.head(self._db)
+        self.started: Started = opened.started
         self.objectives: tuple[Objective, ...] = self.started.objectives
-        self._head = log.head(db)
-        self._standings: dict[tuple[str, str], Standing] = {}
+        self._standings = Standings(self.objectives)
         self._tally: Tally | None = None
         self._children: dict[str, set[str]] | None = None
 
@@ -64,22 +63,7 @@ class Archive:
         Raises:
             ArchiveError: there is one already, or the place cannot be written.
         """
-        file = database.file_of(path)
-        with contextlib.ExitStack() as undo, database.explained(file, then="start again"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file.touch(exist_ok=False)
-            except FileExistsError:
-                raise ArchiveError(f"{file} exists already; resume that run, or name another directory.") from None
-            undo.callback(database.remove, file)
-            lock = undo.enter_context(database.lock(file))
-            db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
-            with database.transaction(db, file, then="start again"):
-                schema.create(db, started.objectives)
-                log.write(db, (0, log.GENESIS), time.time(), [started])
-            archive = cls(db, file, lock)
-            undo.pop_all()
-            return archive
+        return cls(opening.create(path, started))
 
     @classmethod
     def open(cls, path: Path, *, write: bool = False) -> Archive:
@@ -91,20 +75,7 @@ class Archive:
         Raises:
             ArchiveError: it is missing, damaged, foreign, newer than this program, or (to write) in use.
         """
-        file = database.file_of(path)
-        if not file.is_file():
-            raise ArchiveError(f"No run at {path}: expected the file {file}; `vevolve run` starts one.")
-        with contextlib.ExitStack() as undo, database.explained(file):
-            lock = undo.enter_context(database.lock(file)) if write else None
-            db = undo.enter_context(contextlib.closing(database.connect_reader(file)))
-            version = database.check(db, file)
-            if write:
-                db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
-            if version < schema.VERSION:
-                db = undo.enter_context(contextlib.closing(_renewed(db, file, write)))
-            archive = cls(db, file, lock)
-            undo.pop_all()
-            return archive
+        return cls(opening.existing(path, write=write))
 
     def close(self) -> None:
         """Close the database. The last to close leaves one file."""
@@ -271,7 +242,7 @@ class Archive:
             (record, point)
             for record in self.front(split, family)
             for point in record.points
-            if self._loss(point) in best
+            if self._standings.loss(point) in best
         ]
         name = self.objectives[0].name
         return sorted(pairs, key=lambda pair: (pair[1][name], pair[0].seq))
@@ -288,7 +259,7 @@ class Archive:
 
     def gain(self, points: Iterable[Point], split: str = "search", family: str = "") -> float:
         """The hypervolume that these points would add now. Points of other families are left out."""
-        losses = [self._loss(point) for point in points if point.family == family]
+        losses = [self._standings.loss(point) for point in points if point.family == family]
         return self._standing(split, family).gain(loss for loss in losses if loss is not None)
 
     def hypervolume_curve(self, split: str = "search", family: str = "") -> list[tuple[int, float]]:
@@ -296,7 +267,7 @@ class Archive:
         self._refresh()
         with database.explained(self.path):
             rows = reading.losses(self._db, self.objectives, split, family)
-        return reading.curve(rows, self._reference())
+        return reading.curve(rows, self._standings.reference)
 
     def families(self) -> list[str]:
         """The families of workloads that any point belongs to, the main one (which has no name) left out."""
@@ -373,19 +344,10 @@ class Archive:
         with database.explained(self.path):
             return reading.verdict_text(self._db, id, split)
 
-    def _loss(self, point: Point) -> Loss | None:
-        return reading.loss_of(point.model_extra or {}, self.objectives)
-
-    def _reference(self) -> tuple[float, ...]:
-        return tuple(objective.loss(objective.worst) for objective in self.objectives)
-
     def _standing(self, split: str, family: str) -> Standing:
         self._refresh()
-        if (split, family) not in self._standings:
-            with database.explained(self.path):
-                rows = reading.losses(self._db, self.objectives, split, family)
-            self._standings[split, family] = Standing(self._reference(), ((id, loss) for _, id, loss in rows))
-        return self._standings[split, family]
+        with database.explained(self.path):
+            return self._standings.of(self._db, split, family)
 
     def _refresh(self) -> None:
         """Catch up with a writer elsewhere. What is kept in memory takes in only what is new."""
@@ -404,48 +366,17 @@ class Archive:
             self._head = (entry.seq, entry.hash)
             if self._tally:
                 self._tally.add(entry)
-            if isinstance(entry.event, Told):
-                self._take_told(entry.seq)
-            elif isinstance(entry.event, Selected):
-                self._take_selected(entry.seq, entry.event)
-
-    def _take_told(self, seq: int) -> None:
-        if self._children is not None:
-            for parent, made in reading.children(self._db, seq).items():
-                self._children.setdefault(parent, set()).update(made)
-        for (split, family), standing in self._standings.items():
-            if split == "search":
-                for _, id, loss in reading.losses(self._db, self.objectives, split, family, seq=seq):
-                    standing.add(id, [loss])
-
-    def _take_selected(self, seq: int, event: Selected) -> None:
-        """A candidate selected before changes its points, so that the standing has to be made again."""
-        for (split, family), standing in list(self._standings.items()):
-            if split == "select":
-                if event.candidate in standing:
-                    del self._standings[split, family]
-                    continue
-                for _, id, loss in reading.losses(self._db, self.objectives, split, family, seq=seq):
-                    standing.add(id, [loss])
+            match event := entry.event:
+                case Told():
+                    self._standings.told(self._db, entry.seq, event)
+                    if self._children is not None:
+                        for parent, made in reading.children(self._db, entry.seq).items():
+                            self._children.setdefault(parent, set()).update(made)
+                case Selected():
+                    self._standings.selected(self._db, event)
+                case _:
+                    pass
 
     def _forget(self) -> None:
-        self._standings.clear()
+        self._standings.forget()
         self._tally = self._children = None
-
-
-def _started(db: sqlite3.Connection, path: Path) -> Started:
-    first = next(log.read(db), None)
-    if first is None or not isinstance(first.event, Started):
-        raise ArchiveError(f"{path} is damaged: its log does not begin with the start of a run; start a new run.")
-    return first.event
-
-
-def _renewed(db: sqlite3.Connection, path: Path, write: bool) -> sqlite3.Connection:
-    """A database with the tables of this schema version, folded from the log of an older one."""
-    started = _started(db, path)
-    target = db if write else sqlite3.connect("", isolation_level=None)
-    with database.transaction(target, path):
-        if not write:
-            reading.copy_log(db, target)
-        reading.refold(target, started.objectives)
-    return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -26,16 +27,20 @@ class Inbox:
         self._tasks.put(lambda: None)
 
     def expect(self, future: Future[T], then: Callable[[T], None], otherwise: Callable[[BaseException], None]) -> None:
-        """Once the future is done, go on with its result, or with what it raised, at the next `receive`."""
+        """Once the future is done, go on with its result, or with what it raised, at the next `receive`.
 
-        def arrived() -> None:
-            error = future.exception()
+        The future is handed to its callback and held by nothing that it holds: in a cycle with it, results and all
+        they lead to, such as syntax trees, would wait for the garbage collector.
+        """
+
+        def arrived(done: Future[T]) -> None:
+            error = done.exception()
             if error is None:
-                then(future.result())
+                then(done.result())
             else:
                 otherwise(error)
 
-        future.add_done_callback(lambda _: self._tasks.put(arrived))
+        future.add_done_callback(lambda done: self._tasks.put(partial(arrived, done)))
 
     def receive(self, timeout: float) -> None:
         """Wait for one result, and go on with all that are there. Raises `queue.Empty` after `timeout` seconds."""

@@ -35,6 +35,7 @@ from vevolve.evolve.inbox import Inbox
 from vevolve.evolve.journal import Journal
 from vevolve.evolve.past import recover
 from vevolve.evolve.patience import Patience
+from vevolve.evolve.programs import Programs
 from vevolve.evolve.propose import Draft, is_free, propose, tree_hash
 from vevolve.evolve.proposers.contract import Proposer
 from vevolve.evolve.questions import Questions
@@ -83,6 +84,7 @@ class Loop:
         promotes = any(stage.promotion for stage in questions.problem.stages)
         self._least_gain = questions.problem.promotion_gain if promotes else math.inf
         self._lag, self._grace = config.lag, grace
+        self._programs = Programs(archive)
         self._run = secret.derive("run").key.hex()[:8]
         # What is known.
         asked = [one.proposer for one in questions.proposers]
@@ -181,7 +183,7 @@ class Loop:
         asked = self._resumed.get(number)
         paid = {event.attempt: event for event in self._archive.proposed(number) if event.reply} if asked else {}
         seed = self._secret.derive("iteration", number)
-        question = self._questions.put(number, view, self._archive, seed, asked, paid, tired)
+        question = self._questions.put(number, view, self._programs, seed, asked, paid, tired)
         return Flight(number, question, paid, 0.0 if 0 in paid else question.proposer.estimate(question.prompt))
 
     def _propose(self, flight: Flight) -> None:

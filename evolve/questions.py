@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from vevolve import prompts
-from vevolve.archive import Archive, Record
 from vevolve.archive.events import Asked, Proposed
 from vevolve.errors import UnknownName
 from vevolve.evaluators.contract import Problem
 from vevolve.evolve.ask import Choice, View, choose
+from vevolve.evolve.programs import Program, Programs
 from vevolve.evolve.propose import Question, is_free
 from vevolve.evolve.proposers.contract import Operation, Prompt, Proposer
 from vevolve.evolve.setup import Task, Weighted
@@ -41,7 +41,7 @@ class Questions:
         self,
         iteration: int,
         view: View,
-        archive: Archive,
+        programs: Programs,
         seed: Seed,
         asked: Asked | None = None,
         paid: Mapping[int, Proposed] | None = None,
@@ -52,7 +52,7 @@ class Questions:
         Args:
             iteration: its number.
             view: what is known by then.
-            archive: where the programs of the view stand.
+            programs: those of the view.
             seed: of this iteration.
             asked: how an earlier session put it, kept if its proposer is still there or has been paid.
             paid: that session's replies.
@@ -67,8 +67,8 @@ class Questions:
                 operation = OPERATIONS.get(asked.operation, "mutate")
                 choice = Choice(operation, asked.parents, asked.donors)
         choice = choice or choose(view, seed.derive("ask"))
-        parents = [archive.record(id) for id in choice.parents]
-        donors = [record for id in choice.donors if (record := _found(archive, id))]
+        parents = [programs.named(id) for id in choice.parents]
+        donors = [found for id in choice.donors if (found := _found(programs, id))]
         return Question(
             iteration=iteration,
             choice=choice,
@@ -78,16 +78,14 @@ class Questions:
             if is_free(proposer)
             else self.prompt(choice.operation, parents, donors, view),
             mend=partial(self._mend, parents[0].candidate),
-            parents=tuple(record.candidate for record in parents),
-            donors=(*(record.candidate for record in donors), *self._shipped),
+            parents=tuple(parent.candidate for parent in parents),
+            donors=(*(donor.candidate for donor in donors), *self._shipped),
             seed=seed.derive("propose"),
         )
 
-    def prompt(self, operation: Operation, parents: Sequence[Record], donors: Sequence[Record], view: View) -> Prompt:
+    def prompt(self, operation: Operation, parents: Sequence[Program], donors: Sequence[Program], view: View) -> Prompt:
         """The question as text."""
-        return self.shown_prompt(
-            operation, [_shown(one) for one in parents], [_shown(one) for one in donors], view.recent
-        )
+        return self.shown_prompt(operation, [one.shown for one in parents], [one.shown for one in donors], view.recent)
 
     def shown_prompt(
         self, operation: Operation, parents: Sequence[Shown], others: Sequence[Shown], failures: Sequence[Failure] = ()
@@ -111,21 +109,9 @@ class Questions:
         return random.Random(seed.integer).choices(left, [weighted.weight for weighted in left])[0].proposer
 
 
-def _shown(record: Record) -> Shown:
-    """A candidate without anything of the `select` split."""
-    return Shown(
-        source=record.source,
-        points=tuple(point for point in record.points if point.split == "search"),
-        feedback=record.verdict.feedback,
-        idea=record.idea,
-        name=record.id[:8],
-        status=record.status,
-    )
-
-
-def _found(archive: Archive, id: str) -> Record | None:
-    """A donor's record; None where an earlier session's is not in the archive."""
+def _found(programs: Programs, id: str) -> Program | None:
+    """A donor; None where an earlier session's is not in the archive."""
     try:
-        return archive.record(id)
+        return programs.named(id)
     except UnknownName:
         return None
