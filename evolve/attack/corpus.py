@@ -6,7 +6,7 @@ General ones stand in `sandbox/attacks/` and work against any problem: such a fi
     spoil(answer, target)   what is returned in place of the honest seed's answer
     write(seed)             the text of the whole candidate, for attacks on whoever parses or reads it
 
-A problem's own stand in its `cheats/` and are whole candidates.
+A problem's own stand in its `cheats/`, those that need a GPU in `sandbox/attacks/gpu/`. Both are whole candidates.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class Attack:
 def general(folder: Path = FOLDER) -> list[Attack]:
     """The attacks that work against any problem. Raises `BadInput` for a header that is incomplete."""
     return [_read(path, whole=False) for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+
+
+def with_gpu() -> list[Attack]:
+    """Those that have a GPU in their hands. They are timed, and work against any problem."""
+    return [_read(path, whole=True) for path in sorted((FOLDER / "gpu").glob("*.py"))]
 
 
 def cheats(problem: Problem) -> list[Attack]:

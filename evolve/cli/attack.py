@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,27 +30,38 @@ def attack_problem(
 
     Prints a scoreboard: attack, expected verdict, verdict, and what contained it. An attack succeeds where it wins
     anything, does harm outside its process, or gets another verdict than expected. Exits with 1 where one succeeds.
+    Those that need a GPU are timed on the first one; where there is none, they are told as skipped.
     """
     from vevolve.evaluators.contract import load
-    from vevolve.evolve.attack import siege
+    from vevolve.evolve.attack import device_siege, siege, with_gpu
     from vevolve.evolve.cli import render
 
     loaded = load(problem)
     attacks = _chosen(loaded, group, name)
+    device = {one.name for one in with_gpu()}
     outcomes: list[Outcome] = []
+
+    def carry_out(run: Callable[[Attack], Outcome], chosen: list[Attack]) -> None:
+        for attack in chosen:
+            outcomes.append(run(attack))
+            if not as_json:
+                _show(outcomes[-1])
+
     with siege(loaded, fast=fast, allow_degraded=allow_degraded) as trial:
         if not as_json:
             render.say(f"{len(attacks)} attacks on {loaded.name}, sandbox level {trial.containment.level}")
             _row("", "attack", "expected", "verdict", "contained by")
-        for attack in attacks:
-            outcomes.append(trial.run(attack))
-            if not as_json:
-                _show(outcomes[-1])
+        carry_out(trial.run, [one for one in attacks if one.name not in device])
+    if chosen := [one for one in attacks if one.name in device]:
+        with device_siege() as run:
+            carry_out(run, chosen)
     succeeded = sum(outcome.succeeded for outcome in outcomes)
+    skipped = sum(outcome.verdict == "skipped" for outcome in outcomes)
     if as_json:
         render.print_json([outcome.model_dump() for outcome in outcomes])
     else:
-        render.say(f"{succeeded} of {len(outcomes)} attacks succeeded")
+        left_out = f"; {skipped} need a GPU and were skipped" if skipped else ""
+        render.say(f"{succeeded} of {len(outcomes) - skipped} attacks succeeded{left_out}")
     if succeeded:
         raise typer.Exit(1)
 
@@ -57,9 +69,9 @@ def attack_problem(
 def _chosen(problem: Problem, group: str | None, name: str | None) -> list[Attack]:
     """The attacks that were asked for. Raises `UnknownName`."""
     from vevolve.errors import UnknownName
-    from vevolve.evolve.attack import cheats, general
+    from vevolve.evolve.attack import cheats, general, with_gpu
 
-    found = [*general(), *cheats(problem)]
+    found = [*general(), *cheats(problem), *with_gpu()]
     if group is not None and all(group != one.group for one in found):
         raise UnknownName("group of attacks", group, {one.group for one in found})
     if name is not None and all(name != one.name for one in found):
@@ -69,7 +81,7 @@ def _chosen(problem: Problem, group: str | None, name: str | None) -> list[Attac
 
 def _show(outcome: Outcome) -> None:
     """One row, as soon as it is known: a whole run takes minutes."""
-    mark = "WON" if outcome.succeeded else "ok"
+    mark = "WON" if outcome.succeeded else "--" if outcome.verdict == "skipped" else "ok"
     _row(mark, f"{outcome.group}/{outcome.name}", outcome.expected, outcome.verdict, outcome.contained_by)
 
 

@@ -1,21 +1,21 @@
 """Hostile candidates with a GPU in their hands, timed and verified by this side. Each names what must come of it.
 
-The task: `build` gets a matrix, which stays on the device; `score` gets a query, fresh for each call, and returns the
-product. An honest program is timed in turn with the hostile one, and verified like it.
+The same attacks, by the same code, as those of `vevolve attack`; below them, what is not a contest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vevolve.kernels.timing import Timing, same_point, time_in_turn
+from vevolve.evolve.attack import with_gpu
+from vevolve.evolve.attack.on_gpu import HONEST, LIMITS, ROWS, Contest, contest, fresh
+from vevolve.kernels.timing import same_point
 from vevolve.kernels.timing_figures import Roofline
-from vevolve.sandbox import Limits, Sandbox, profiles
+from vevolve.sandbox import Sandbox, profiles
 from vevolve.types import Array, Candidate, CandidateFault, Json
 
 pytestmark = [
@@ -23,217 +23,37 @@ pytestmark = [
     pytest.mark.skipif(not profiles.gpus(), reason="needs an NVIDIA GPU: no /dev/nvidia0 here"),
 ]
 
-ROWS, DIM = 1 << 16, 256
-SLOW_S = 0.02
-"""What the programs that lie about time really take."""
+ATTACKS = {one.name: one for one in with_gpu()}
 
-HONEST = """
-import torch
-held = {}
-def build(matrix):
-    held["matrix"] = matrix
-    return int(matrix.is_cuda)
-def score(query):
-    return held["matrix"] @ query
-"""
-SLOW = "import time as _clock\nreal_sleep, real_now = _clock.sleep, _clock.perf_counter\n"
 
-CHEATS: dict[str, tuple[str, str, str]] = {  # the goal; what must come of it; the program
-    "patched_clocks": (
-        "stop every clock of the process and of the device, so that slow work takes no time",
-        "fair",
-        SLOW
-        + HONEST
-        + """
-import time
-class Event:
-    def __init__(self, *args, **named): pass
-    def record(self, *args): pass
-    def synchronize(self): pass
-    def elapsed_time(self, other): return 1e-9
-torch.cuda.Event, torch.cuda.synchronize = Event, lambda *args: None
-for name in ("time", "perf_counter", "monotonic", "perf_counter_ns", "monotonic_ns"): setattr(time, name, lambda: 0)
-def score(query):
-    real_sleep(.02)
-    return held["matrix"] @ query
-""",
-    ),
-    "lazy": (
-        "return at once and compute when the answer is looked at",
-        "fair",
-        SLOW
-        + HONEST
-        + """
-class Lazy(torch.Tensor):
-    def cpu(self):
-        real_sleep(.02)
-        return (held["matrix"] @ held["query"]).as_subclass(torch.Tensor).cpu()
-def score(query):
-    held["query"] = query
-    return torch.empty(0, device="cuda").as_subclass(Lazy)
-""",
-    ),
-    "not_written": (
-        "write the output once and hand out the same buffer ever after",
-        "wrong",
-        HONEST
-        + """
-def score(query):
-    if "out" not in held: held["out"] = held["matrix"] @ query
-    return held["out"]
-""",
-    ),
-    "never_written": (
-        "hope that memory just allocated holds what an honest call left there",
-        "wrong",
-        HONEST + "\ndef score(query): return torch.empty(held['matrix'].shape[0], device='cuda')\n",
-    ),
-    "cached_by_pointer": (
-        "answer from a cache keyed by the address and the shape of the input",
-        "wrong",
-        HONEST
-        + """
-def score(query):
-    key = (query.data_ptr(), query.shape)
-    if key not in held: held[key] = held["matrix"] @ query
-    return held[key]
-""",
-    ),
-    "side_stream": (
-        "launch on a stream that nobody waits for, and answer before it is done",
-        "wrong",
-        HONEST
-        + """
-side = torch.cuda.Stream()
-def score(query):
-    out = torch.zeros(held["matrix"].shape[0], device="cuda")
-    torch.cuda.synchronize()
-    with torch.cuda.stream(side):
-        torch.cuda._sleep(200_000_000)
-        torch.mv(held["matrix"], query, out=out)
-    return out
-""",
-    ),
-    "work_left_running": (
-        "answer rightly and leave the device busy, so that whoever is timed next looks slow",
-        "wrong",
-        HONEST
-        + """
-side = torch.cuda.Stream()
-def score(query):
-    out = held["matrix"] @ query
-    torch.cuda.synchronize()
-    with torch.cuda.stream(side): torch.cuda._sleep(400_000_000)
-    return out
-""",
-    ),
-    "background_thread": (
-        "keep a thread that feeds the device between calls",
-        "wrong",
-        HONEST
-        + """
-import threading
-side = torch.cuda.Stream()
-def feed():
-    while True:
-        with torch.cuda.stream(side): torch.cuda._sleep(40_000_000)
-        side.synchronize()
-def score(query):
-    if "thread" not in held:
-        held["thread"] = threading.Thread(target=feed, daemon=True)
-        held["thread"].start()
-    return held["matrix"] @ query
-""",
-    ),
-    "out_of_range": (
-        "write to device memory that was never given to it",
-        "crash",
-        HONEST
-        + """
-import ctypes
-driver = ctypes.CDLL("libcuda.so.1")
-def score(query):
-    low = held["matrix"].data_ptr()
-    for place in (1 << 40, low - (1 << 33), low + (1 << 34), 0x7f0000000000):
-        driver.cuMemsetD8_v2(ctypes.c_uint64(place), 0, ctypes.c_size_t(1 << 24))
-    far = torch.as_strided(held["matrix"], (1 << 20,), (1,), 0)
-    index = torch.full((1024,), 1 << 45, device="cuda")
-    torch.ops.aten._index_put_impl_(far, [index], torch.zeros(1024, device="cuda"), False, True)
-    torch.cuda.synchronize()
-    return held["matrix"] @ query
-""",
-    ),
-}
+@pytest.fixture(scope="module")
+def on_gpu() -> Iterator[Contest]:
+    with contest() as held:
+        yield held
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(limits=Limits(memory_bytes=8 << 30, call_s=30), profile=profiles.gpu()) as sandbox:
+    with Sandbox(limits=LIMITS, profile=profiles.gpu()) as sandbox:
         yield sandbox
 
 
-@pytest.fixture(scope="module")
-def quiet() -> Callable[[], float]:
-    from vevolve.kernels.timing_device import Quiet
-
-    return Quiet()
-
-
-MATRIX = np.random.default_rng(5).standard_normal((ROWS, DIM), dtype=np.float32)
-
-
-def fresh(number: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng([7, number]).standard_normal(DIM).astype(np.float32)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_hostile_program_gains_nothing(name: str, on_gpu: Contest) -> None:
+    outcome = on_gpu.run(ATTACKS[name])
+    print(outcome)
+    assert not outcome.succeeded, outcome.contained_by
+    assert outcome.verdict in ATTACKS[name].expected
+    if name in ("gpu_work_left_running", "gpu_background_thread"):
+        assert "left running" in outcome.contained_by
 
 
-def check(query: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> str:
-    worst = np.abs(answer - MATRIX @ query)
-    return "" if worst.max(initial=0.0) < 1e-2 and np.isfinite(answer).all() else f"off by {worst.max():.3g}"
-
-
-def contest(sandbox: Sandbox, quiet: Callable[[], float], rounds: int = 12, **programs: str) -> dict[str, Timing]:
-    opened = {name: sandbox.subject(Candidate(text)).fresh() for name, text in programs.items()}
-    try:
-        for process in opened.values():
-            assert process.call("build", MATRIX, returns=Json()) == 1
-        ask = {name: partial(_score, process) for name, process in opened.items()}
-        return time_in_turn(
-            ask, fresh, check, rounds=rounds, warm_up=2, quiet=quiet, end=lambda name: opened[name].close()
-        )
-    finally:
-        for process in opened.values():
-            process.close()
-
-
-def _score(process: Any, query: np.ndarray[Any, Any]) -> Any:
-    return process.call("score", query, returns=Array("f4", (ROWS,)))
-
-
-@pytest.mark.parametrize("name", CHEATS)
-def test_a_hostile_program_gains_nothing(name: str, sandbox: Sandbox, quiet: Callable[[], float]) -> None:
-    _, expected, text = CHEATS[name]
-    found = contest(sandbox, quiet, honest=HONEST, cheat=text)
-    honest, cheat = found["honest"], found["cheat"]
-    print(name, expected, cheat.faults, [f"{t.median.middle * 1e6:.0f} us" for t in (honest, cheat) if t.seconds])
-    assert honest.counts and honest.median.middle < SLOW_S
-    if expected == "fair":
-        assert cheat.counts and cheat.median.low >= SLOW_S
-    else:
-        assert not cheat.counts
-        wanted = {"crash": "CandidateFault", "wrong": ""}[expected]
-        assert any(wanted in fault for fault in cheat.faults)
-    if name in ("work_left_running", "background_thread"):
-        assert any("left running" in fault for fault in cheat.faults)
-
-
-def test_an_honest_program_is_timed_without_a_fault_and_its_floor_is_believed(
-    sandbox: Sandbox, quiet: Callable[[], float]
-) -> None:
-    found = contest(sandbox, quiet, rounds=40, first=HONEST, second=HONEST)
+def test_an_honest_program_is_timed_without_a_fault_and_its_floor_is_believed(on_gpu: Contest) -> None:
+    found = on_gpu.times(rounds=40, first=HONEST, second=HONEST)
     medians = [timing.median for timing in found.values()]
     print([(f"{m.low * 1e6:.0f}", f"{m.middle * 1e6:.0f}", f"{m.high * 1e6:.0f}") for m in medians])
     assert all(timing.counts for timing in found.values())
-    assert Roofline(0, 4.8e12).floor_s(MATRIX.nbytes) < medians[0].low
+    assert Roofline(0, 4.8e12).floor_s(on_gpu.matrix.nbytes) < medians[0].low
 
 
 BRANCHING = (
@@ -247,11 +67,15 @@ def score(query):
 )
 
 
-def test_a_program_that_does_less_where_it_is_timed_is_at_another_operating_point(sandbox: Sandbox) -> None:
+def test_a_program_that_does_less_where_it_is_timed_is_at_another_operating_point(
+    sandbox: Sandbox, on_gpu: Contest
+) -> None:
     def error(held: Sandbox, text: str) -> float:
         with held.subject(Candidate(text)).fresh() as process:
-            process.call("build", MATRIX, returns=Json())
-            pairs = [(MATRIX @ fresh(n), _score(process, fresh(n))) for n in range(4)]
+            on_device = process.call("build", on_gpu.matrix, returns=Json())
+            assert on_device == (held is sandbox)
+            score = [process.call("score", fresh(n), returns=Array("f4", (ROWS,))) for n in range(4)]
+        pairs = [(on_gpu.matrix @ fresh(n), answer) for n, answer in enumerate(score)]
         return float(np.mean([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs]))
 
     way: dict[str, Any] = {"error": "min"}

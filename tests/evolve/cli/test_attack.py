@@ -3,6 +3,7 @@ import json
 import pytest
 
 from vevolve.evolve.attack import trial
+from vevolve.sandbox import profiles
 
 KEYS = ["name", "group", "expected", "verdict", "contained_by", "succeeded"]
 
@@ -21,6 +22,14 @@ def test_the_scoreboard_for_people_ends_with_a_count(vevolve) -> None:
     assert done.code == 0 and lines[0].startswith("1 attacks on circle_packing, sandbox level L")
     assert lines[-1] == "0 of 1 attacks succeeded" and "\x1b" not in done.out
     assert lines[2].split()[:4] == ["ok", "reader/drives_the_terminal", "crash", "crash"]
+
+
+@pytest.mark.skipif(bool(profiles.gpus()), reason="this machine has a GPU")
+def test_attacks_that_need_a_gpu_are_told_as_skipped_and_do_not_count(vevolve) -> None:
+    done = vevolve("attack", "-p", "circle_packing", "--fast", "--group", "gpu")
+    rows = [line for line in done.out.splitlines() if line.startswith("--")]
+    assert done.code == 0 and len(rows) == 9 and all("skipped" in row and "No GPU" in row for row in rows)
+    assert done.out.splitlines()[-1] == "0 of 0 attacks succeeded; 9 need a GPU and were skipped"
 
 
 def test_one_success_is_shown_and_fails_the_command(vevolve, monkeypatch: pytest.MonkeyPatch) -> None:
