@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,6 +84,7 @@ def _show(outcome: Outcome) -> None:
     """One row, as soon as it is known: a whole run takes minutes."""
     mark = "WON" if outcome.succeeded else "--" if outcome.verdict == "skipped" else "ok"
     _row(mark, f"{outcome.group}/{outcome.name}", outcome.expected, outcome.verdict, outcome.contained_by)
+    sys.stdout.flush()
 
 
 def _row(mark: str, name: str, expected: str, verdict: str, by: str) -> None:
