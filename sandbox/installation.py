@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBRARIES = ("numpy", "scipy", "torch")
+LIBRARIES = ("numpy", "scipy", "torch", "triton")
 LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip", "__pycache__"}
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 DEVICES = ("/dev/null", "/dev/urandom")

@@ -72,7 +72,7 @@ class Sandbox:
         """A new process with the subject's program. A zygote that died is replaced once."""
         for attempt in (1, 2):
             try:
-                process = SandboxedProcess(self._warm, subject.candidate, self.limits, self._expected, subject)
+                process = SandboxedProcess(self._warm, subject.candidate, self.limits, self._expected, subject.account)
             except OSError as error:
                 if attempt == 2:
                     raise VEvolveError(f"The sandbox's warm process ended twice: {error}.") from error
@@ -120,9 +120,21 @@ class SandboxedSubject:
         """Which layers hold its processes."""
         return self._sandbox.containment
 
+    @property
+    def account(self) -> SandboxedSubject:
+        """The subject at whose expense its processes run."""
+        return self
+
+    def hosting(self, program: Candidate) -> SandboxedSubject:
+        """A subject for a problem's own program, in this sandbox and on this account: for candidates that are data.
+
+        A process that is handed a candidate's text is as hostile as one that runs it, whatever its own program is.
+        """
+        return _Hosted(self, self._sandbox, program)
+
     def fresh(self) -> SandboxedProcess:
         """See `vevolve.types.Subject.fresh`. Raises `CandidateFault` where the text itself fails."""
-        self.processes += 1
+        self.account.processes += 1
         return self._sandbox.spawn(self)
 
     def call(
@@ -142,6 +154,18 @@ class SandboxedSubject:
     def count(self, end: End, log: str) -> None:
         """Note what an ended process used. `log`: the end of what it printed, untrusted text."""
         self.cpu_s += end.cpu_s
+
+
+class _Hosted(SandboxedSubject):
+    """Another program at the expense of a subject."""
+
+    def __init__(self, owner: SandboxedSubject, sandbox: Sandbox, program: Candidate) -> None:
+        super().__init__(sandbox, program)
+        self._owner = owner
+
+    @property
+    def account(self) -> SandboxedSubject:
+        return self._owner.account
 
 
 def probe() -> Containment:

@@ -45,15 +45,27 @@ class Corrupted:
         touched: how many arrays or numbers were changed so far.
     """
 
-    def __init__(self, subject: Subject, corrupt: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+    def __init__(
+        self, subject: Subject, corrupt: Callable[[NDArray[Any]], NDArray[Any]], owner: Corrupted | None = None
+    ) -> None:
         self._subject = subject
         self._corrupt = corrupt
+        self._owner = owner
         self.touched = 0
 
     @property
     def candidate(self) -> Candidate:
         """The program."""
         return self._subject.candidate
+
+    def hosting(self, program: Candidate) -> Corrupted:
+        """A subject for a problem's own program, its answers spoilt as well.
+
+        Raises:
+            AttributeError: the subject hosts none.
+        """
+        host: Any = self._subject
+        return Corrupted(host.hosting(program), self._corrupt, self)
 
     def fresh(self) -> Process:
         """A process of the subject, its answers spoilt."""
@@ -79,7 +91,7 @@ class Corrupted:
             if answer.dtype.kind == "b" or answer.size == 0:
                 return answer
             spoilt = self._corrupt(answer)
-            self.touched += spoilt is not answer
+            (self._owner or self).touched += spoilt is not answer
             return spoilt
         if isinstance(answer, Frame):
             frame = Frame({path: self.spoil(array) for path, array in answer.items()})

@@ -39,6 +39,10 @@ class PlainSubject:
         """The program."""
         return self._candidate
 
+    def hosting(self, program: Candidate) -> PlainSubject:
+        """A subject for a problem's own program, to which the candidate is data; it stands in this process too."""
+        return PlainSubject(program, self._arrays)
+
     def fresh(self) -> PlainProcess:
         """A new module that knows nothing of the others (though it shares every imported library with them)."""
         self.processes += 1
