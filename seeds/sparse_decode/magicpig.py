@@ -35,22 +35,22 @@ def normals(seed, d, count, device):
 
 
 def build(keys, rng):
-    """Return the bits of the centred keys, eight tokens in a byte, [PLANES, H, TABLES, bytes], their mean and facts:
+    """Return the bits of the centred keys, eight tokens in a byte, [PLANES * H * TABLES, bytes], their mean and facts:
     the seed of the planes and how many tokens are covered."""
     facts = torch.stack([torch.randint(2**62, (), generator=rng), torch.tensor(0)]).to(keys.device)
     mean = keys.mean(dim=1, keepdim=True)
-    empty = torch.empty(PLANES, len(keys), TABLES, 0, dtype=torch.uint8, device=keys.device)
+    empty = torch.empty(PLANES * len(keys) * TABLES, 0, dtype=torch.uint8, device=keys.device)
     return append({"codes": empty, "mean": mean, "facts": facts}, keys)
 
 
 def append(index, keys):
     """Hash generated keys too, centred by the prompt's mean."""
     seed, covered = index["facts"].tolist()
-    bits = side(keys - index["mean"], normals(seed, keys.shape[2], PLANES, keys.device))
-    bits = torch.cat([unpack(index["codes"][..., covered // 8 :])[..., : covered % 8], bits], dim=3)
-    whole = index["codes"][..., : covered // 8]
+    bits = side(keys - index["mean"], normals(seed, keys.shape[2], PLANES, keys.device)).flatten(0, 2)
+    bits = torch.cat([unpack(index["codes"][:, covered // 8 :])[:, : covered % 8], bits], dim=1)
+    whole = index["codes"][:, : covered // 8]
     facts = index["facts"] + torch.tensor([0, keys.shape[1]], device=keys.device)
-    return {"codes": torch.cat([whole, pack(bits)], dim=3), "mean": index["mean"], "facts": facts}
+    return {"codes": torch.cat([whole, pack(bits)], dim=1), "mean": index["mean"], "facts": facts}
 
 
 def side(x, planes):
@@ -87,35 +87,37 @@ def retrieval(p):
 
 def depth(share):
     """Return how many planes a table may use for keys at right angles to be retrieved at this rate at least."""
-    rates = retrieval(0.5 ** torch.arange(1, PLANES + 1, dtype=torch.float64)[None, None]).exp()
-    return max(int((rates >= share).sum()), 1)
+    chances = [0.5**count for count in range(1, PLANES + 1)]
+    rates = [1 - (1 - p) ** (TABLES - 1) * (1 - p + TABLES * p) for p in chances]
+    return max(sum(rate >= share for rate in rates), 1)
 
 
 def hits(query, index, cache, count):
     """Return which visible tokens collide in two tables or more of `count` planes, bool [H, n]."""
     facts, mean = index["facts"], index["mean"]
-    packed = index.rows("codes", torch.arange(count, device=query.device))
-    seed, covered = facts.tolist()
+    packed = index.rows("codes", torch.arange(count * len(query) * TABLES, device=query.device))
+    packed, (seed, covered) = packed.view(count, len(query), TABLES, -1), facts.tolist()
     planes = normals(seed, query.shape[2], count, query.device)
     newest = cache.keys(torch.arange(covered, cache.n, device=query.device).expand(len(query), -1))
     own, fresh = side(torch.cat([query, newest - mean], dim=1), planes).tensor_split([query.shape[1]], dim=3)
     turn = (torch.arange(TABLES, device=query.device) % query.shape[1]).expand(*own.shape[:2], -1)
     own = own.gather(3, turn[..., None])
-    equal = packed[0] ^ ~(own[0] * 255).byte()
+    mine = 255 * own.byte()
+    other = packed[0] ^ mine[0]
     for plane in range(1, count):
-        equal = equal & (packed[plane] ^ ~(own[plane] * 255).byte())
-    older = unpack(twice(equal))[..., :covered] > 0
+        other |= packed[plane] ^ mine[plane]
+    older = unpack(twice(~other))[:, :covered] > 0
     return torch.cat([older, (fresh == own).all(dim=0).sum(dim=1) >= 2], dim=1)
 
 
 def twice(packed):
     """Return which bits are set in two rows or more of uint8 [H, rows, b], as bytes [H, b]: halves are merged."""
-    once, two = packed, torch.zeros_like(packed)
-    while once.shape[1] > 1:
-        odd = (0, 0, 0, once.shape[1] % 2)
-        a, b = torch.nn.functional.pad(once, odd).chunk(2, dim=1)
-        c, d = torch.nn.functional.pad(two, odd).chunk(2, dim=1)
-        once, two = a | b, c | d | (a & b)
+    once, two, rows = packed.clone(), torch.zeros_like(packed), packed.shape[1]
+    while rows > 1:
+        upper, half = slice(rows - rows // 2, rows), slice(rows // 2)
+        two[:, half] |= two[:, upper] | once[:, half] & once[:, upper]
+        once[:, half] |= once[:, upper]
+        rows -= rows // 2
     return two[:, 0]
 
 

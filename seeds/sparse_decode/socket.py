@@ -32,11 +32,17 @@ def planes(d, device):
     return torch.randn(TABLES * PLANES, d, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def pack(bits):
-    """Return bits [H, TABLES, PLANES, n] as bytes: eight of a table in one, the first two of four tables in one."""
-    place, byte = (2 ** torch.arange(8, device=bits.device)).byte()[:, None], torch.uint8
-    high, low = (bits[:, :, :2] * place[:2]).sum(dim=2, dtype=byte), (bits[:, :, 2:] * place).sum(dim=2, dtype=byte)
-    return low, (high.unflatten(1, (-1, 4)) * place[::2]).sum(dim=2, dtype=byte)
+def place(keys, normals):
+    """Return the bucket of each centred key [H, m, d] in each table, a whole number in float, [H, TABLES, m]."""
+    sides = (normals @ keys.mT).ge_(0).unflatten(1, (TABLES, PLANES))
+    return 2.0 ** torch.arange(PLANES, device=keys.device) @ sides
+
+
+def pack(buckets):
+    """Return buckets [H, TABLES, n] as bytes: eight planes of a table in one, the last two of four tables in one."""
+    buckets = buckets.short()
+    last = (buckets >> 8).byte().unflatten(1, (4, -1))
+    return (buckets & 255).byte(), last[:, 0] | last[:, 1] << 2 | last[:, 2] << 4 | last[:, 3] << 6
 
 
 def build(keys, values):
@@ -49,38 +55,41 @@ def build(keys, values):
 
 def append(index, keys, values):
     """Hash generated keys too, centred by the prompt's mean."""
-    bits = planes(keys.shape[2], keys.device) @ (keys - index["mean"]).mT >= 0
-    low, high = pack(bits.unflatten(1, (TABLES, PLANES)))
+    low, high = pack(place(keys - index["mean"], planes(keys.shape[2], keys.device)))
     fresh = {"low": low, "high": high}
     if VALUE_AWARE:
         fresh["norms"] = values.norm(dim=2)[:, None].clamp(max=65504).half()
     return {"mean": index["mean"], **{name: torch.cat([index[name], fresh[name]], dim=2) for name in fresh}}
 
 
-def buckets(query):
+def buckets(query, normals):
     """Return the softmax over each table's 2^PLANES buckets, summed over the group, [H, TABLES, 2^PLANES].
 
-    A bucket's probability is a product over its planes, sigmoid(2 c h / (tau sqrt(d))) with c = -1 or 1.
+    It is the product of two, over either half of the planes.
     """
-    h = (query @ planes(query.shape[2], query.device).mT).tanh().unflatten(2, (TABLES, PLANES)).transpose(1, 2)
-    ones = (2 * h / (TAU * query.shape[2] ** 0.5)).sigmoid()
-    sides = torch.stack([1 - ones, ones], dim=-1)  # [H, TABLES, G, PLANES, 2]
-    high, low = sides[..., 0, :], sides[..., 2, :]
-    high = (sides[..., 1, :, None] * high[..., None, :]).flatten(3)  # a later plane is a higher bit
-    for plane in range(3, PLANES):
-        low = (sides[..., plane, :, None] * low[..., None, :]).flatten(3)
-    return (high.mT @ low).flatten(2)
+    half = PLANES // 2
+    plane, bucket = (torch.arange(count, device=query.device) for count in (half, 2**half))
+    signs = 2.0 * (bucket >> plane[:, None] & 1) - 1
+    h = (query @ normals.mT).tanh().unflatten(2, (TABLES, 2, half)) / (TAU * query.shape[2] ** 0.5)
+    first, last = (h.permute(3, 0, 2, 1, 4).contiguous() @ signs).softmax(dim=4)  # each [H, TABLES, G, 2^half]
+    return (last.mT @ first).flatten(2)
 
 
 def score(query, index, cache):
     """Return sum_tables p[bucket of the key], maybe times |v|, summed over the group, [H, n]."""
-    stored = {name: index[name] for name in ("low", "high", "mean", "norms")[: 3 + VALUE_AWARE]}
-    newest = torch.arange(stored["low"].shape[2], cache.n, device=query.device).expand(len(query), -1)
-    stored = append(stored, cache.keys(newest), cache.values(newest) if VALUE_AWARE else None)
-    shift = 2 * torch.arange(4, dtype=torch.uint8, device=query.device)[:, None]
-    high = (stored["high"][:, :, None] >> shift & 3).flatten(1, 2)
-    collisions = buckets(query).gather(2, torch.add(stored["low"], high.long(), alpha=256)).sum(dim=1)
-    return collisions * stored["norms"][:, 0].to(query.dtype) if VALUE_AWARE else collisions
+    low, high, mean = index["low"], index["high"], index["mean"]
+    norms = index["norms"][:, 0] if VALUE_AWARE else None
+    newest = torch.arange(low.shape[2], cache.n, device=query.device).expand(len(query), -1)
+    keys, normals = cache.keys(newest) - mean, planes(query.shape[2], query.device)
+    tables, collisions = buckets(query, normals), 0
+    for quarter, (eight, table) in enumerate(zip(low.chunk(4, dim=1), tables.chunk(4, dim=1), strict=True)):
+        ids = (high >> 2 * quarter & 3).short() * 256 + eight  # a quarter of the tables: large new arrays cost most
+        collisions = collisions + table.gather(2, ids.long()).sum(dim=1)
+    collisions = torch.cat([collisions, tables.gather(2, place(keys, normals).long()).sum(dim=1)], dim=1)
+    if not VALUE_AWARE:
+        return collisions
+    norms = torch.cat([norms, cache.values(newest).norm(dim=2).clamp(max=65504).half()], dim=1)
+    return collisions * norms.to(query.dtype)
 
 
 def choose(scores, count):
