@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 
 from vevolve.evaluators.contract import Problem, Workload
@@ -18,7 +18,7 @@ from vevolve.evolve.attack.splice import candidate_of
 from vevolve.evolve.attack.surroundings import Surroundings
 from vevolve.sandbox import Limits, Sandbox, SandboxedSubject
 from vevolve.sandbox.warm import End
-from vevolve.types import Candidate, Objective, Seed, Value, Verdict
+from vevolve.types import Candidate, CandidateFault, Objective, Seed, Value, Verdict
 
 SEED = Seed(b"vevolve attack")
 """The randomness of every examination here, so that a success shows again."""
@@ -44,8 +44,9 @@ class Outcome(Value):
         name: the attack's file.
         group: its kind.
         expected: the verdicts that were allowed.
-        verdict: the one it got; "fair": valid, and worth no more than an honest program; "better": worth more.
-        contained_by: what held it; where it succeeded, what it achieved.
+        verdict: the one it got; "fair": valid, and worth no more than an honest program; "better": worth more;
+            "skipped": it could not be carried out here.
+        contained_by: what held it; where it succeeded, what it achieved; where it was skipped, why.
         succeeded: whether it won, did harm, or got another verdict than expected.
     """
 
@@ -116,16 +117,30 @@ class Trial:
         word = self._word(one, candidate, verdict)
         if word == "fair" and not one.whole and f"{around.flag} struck" not in said and "def write(" not in one.text:
             word = "idle"
-        if word not in one.expected:
+        refused = "" if one.whole else self._refused(candidate)
+        if refused and (verdict.valid or subject.processes):
+            found.append("its text should have been refused unread, and was run")
+        elif word not in one.expected and not refused:
             found.append(f"its verdict is {word}: {verdict.feedback[:300]}")
         return Outcome(
             name=one.name,
             group=one.group,
             expected=" or ".join(one.expected),
             verdict=word,
-            contained_by=f"nothing: {'; '.join(found)}" if found else self._holder(word, candidate, said),
+            contained_by=f"nothing: {'; '.join(found)}" if found else refused or self._holder(word, candidate, said),
             succeeded=bool(found),
         )
+
+    def _refused(self, candidate: Candidate) -> str:
+        """Where a problem reads texts as data: why nothing of this one is ever run; "" where it would be."""
+        screen: Callable[[Candidate], None] | None = getattr(self._problem, "screen", None)
+        if screen is None:
+            return ""
+        try:
+            screen(candidate)
+        except CandidateFault as fault:
+            return f"the check of the text, before any process started: {fault.status}"
+        return ""
 
     def _examine(self, subject: SandboxedSubject, whole: bool) -> Verdict:
         """On all stages of the search; where it must be fast, on what shows the most."""
