@@ -23,6 +23,7 @@ from vevolve.sandbox.channel import Channel
 from vevolve.sandbox.inspection import inspect
 from vevolve.sandbox.questions import Sent, encode_call, encode_reply
 from vevolve.sandbox.warm import Child, End, Limits, Warm
+from vevolve.sandbox.zygote import OUT_OF_MEMORY
 from vevolve.types import Candidate, CandidateFault, Returns, Service, Status
 
 READY_S = 30.0
@@ -212,7 +213,10 @@ class SandboxedProcess:
             if number == signal.SIGKILL:
                 return "resource", f"{what} was killed by the kernel, most likely for its memory or CPU time"
             return "crash", f"{what} ended its process by {signal.Signals(number).name}"
-        return "crash", f"{what} ended its process with exit code {os.WEXITSTATUS(end.status)}"
+        code = os.WEXITSTATUS(end.status)
+        if code == OUT_OF_MEMORY:
+            return "resource", f"{what} left no memory for the question or its answer"
+        return "crash", f"{what} ended its process with exit code {code}"
 
     def _reap(self) -> End | None:
         """Kill it where it lives, and wait for it. None where the zygote is gone, and its children with it."""

@@ -31,6 +31,8 @@ STARTED = struct.Struct("<iI")
 ENDED = struct.Struct("<iddQ")
 """Wait status, CPU seconds in user and in system mode, peak resident KiB."""
 
+FAILED, OUT_OF_MEMORY = 70, 71
+"""Exit codes of a child that cannot go on; the second where its candidate left no memory for a question or answer."""
 PACKET = 1 << 20
 HANDLES = 4
 """Channel, log, and a door of the control group in each of two hierarchies at most."""
@@ -195,6 +197,7 @@ class Zygote:
 
     def _become_child(self, channel: int, log: int, *doors: int) -> NoReturn:
         """Never returns: whatever happens, this process must not serve."""
+        code = FAILED
         os.dup2(log, 2)
         try:
             noted = self._confine(channel, log, doors)
@@ -204,10 +207,12 @@ class Zygote:
             runtime = self.child.Runtime(3, self.plan["arrays"], layers.be_undumpable, self.device)
             runtime.send(self.child.wire.READY, [json.dumps(noted).encode()])
             runtime.run()
+        except MemoryError:
+            code = OUT_OF_MEMORY
         except BaseException as error:
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
         finally:
-            os._exit(70)
+            os._exit(code)
 
     def _confine(self, channel: int, log: int, doors: Sequence[int]) -> dict[str, str]:
         """Put on the child's layers. Any that fails is fatal, unless the zygote knew it absent or it is withheld."""

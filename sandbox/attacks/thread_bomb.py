@@ -1,7 +1,7 @@
 """Start threads by the thousand.
 
 Group: resources
-Expected: fair
+Expected: fair or resource - where their stacks fill its memory, nothing is left for the next question
 """
 
 import threading

@@ -244,6 +244,31 @@ def test_a_memory_bomb_is_a_fault_of_resources(body: str, fault: Fault) -> None:
     assert fault(f"def f():\n    {body}").status == "resource"
 
 
+@pytest.mark.parametrize("what", ["question", "answer"])
+def test_a_program_that_leaves_no_memory_for_a_question_or_an_answer_is_at_fault_for_its_resources(
+    what: str, sandbox: Sandbox
+) -> None:
+    text = """
+import mmap
+held, large = [], b"x" * (8 << 20)
+def fill():
+    try:
+        while True: held.append(mmap.mmap(-1, 1 << 20))
+    except (OSError, MemoryError): return len(held)
+def question(x): return 1
+def answer(): return large.decode()
+"""
+    with sandbox.subject(Candidate(text)).fresh() as process:
+        assert process.call("fill", returns=Json()) > 100
+        with pytest.raises(CandidateFault) as caught:
+            if what == "question":
+                process.call("question", np.zeros(1 << 20), returns=Json())
+            else:
+                process.call("answer", returns=Json(max_bytes=1 << 24))
+    assert caught.value.status == "resource", caught.value
+    assert what == "answer" or "left no memory" in caught.value.feedback
+
+
 def test_a_recursion_without_end_is_a_crash(fault: Fault) -> None:
     assert fault("def f(): return f()").status == "crash"
 
