@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from vevolve.archive import log
-from vevolve.archive.checker import FORMAT, claim
 from vevolve.archive.events import CERTIFICATION, Concluded, Registered, Statement
 from vevolve.archive.log import Entry
 from vevolve.archive.store import Archive
@@ -66,6 +65,8 @@ def assemble(archive: Archive, seq: int, candidate: Candidate, version: str) -> 
     Raises:
         ArchiveError: the row registers no attempt, or the attempt never ended.
     """
+    from vevolve.archive.checker import FORMAT, claim  # here, since it needs numpy, and a list of runs does not
+
     rows: list[Entry] = []
     for entry in archive.events(after=seq - 1):
         if entry.event.kind not in CERTIFICATION:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
 
 FORMAT = 1
 """Of certificates that are read here."""
@@ -251,6 +250,8 @@ def upper_limits(draws: np.ndarray, level: float, method: str) -> np.ndarray:
     """Upper limits at 1 - level of the means of the columns of draws [documents, columns]."""
     if method == "clopper-pearson":
         failed, count = draws.sum(axis=0), len(draws)
+        from scipy import stats  # type: ignore[import-untyped]  # here, since loading it takes a second
+
         return np.where(failed == count, 1.0, stats.beta.ppf(1 - level, failed + 1, np.maximum(count - failed, 1)))
     low, high = np.zeros(draws.shape[1]), np.ones(draws.shape[1])
     for _ in range(40):

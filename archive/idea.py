@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from vevolve.types import parse_program
 
@@ -18,36 +20,52 @@ _LONGEST = 48
 def difference(old: str, new: str) -> str:
     """What `new` changed against `old`: constants, functions and their parts; empty where nothing that runs did."""
     try:
-        before, after = _parts(parse_program(old)), _parts(parse_program(new))
+        before, after = _parts(old), _parts(new)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     said: list[str] = []
     for name in [*after, *(name for name in before if name not in after)]:
         one, two = before.get(name), after.get(name)
         if one is None and two is not None:
-            said.append(f"new {_named(name, two)}")
+            said.append(f"new {_named(name, two.node)}")
         elif two is None and one is not None:
-            said.append(f"without {_named(name, one)}")
-        elif one is not None and two is not None and ast.dump(one) != ast.dump(two):
-            said += _changed(name, one, two)
+            said.append(f"without {_named(name, one.node)}")
+        elif one is not None and two is not None and one.differs(two):
+            said += _changed(name, one.node, two.node)
     if len(said) > MOST:
         said = [*said[:MOST], f"{len(said) - MOST} more"]
     return "; ".join(said)
 
 
-def _parts(tree: ast.Module) -> dict[str, ast.stmt]:
+@dataclass(frozen=True)
+class _Part:
+    """A top-level statement and its lines: comparing trees takes long, and most parts are the same to the letter."""
+
+    node: ast.stmt
+    text: str
+
+    def differs(self, other: _Part) -> bool:
+        """Whether another thing is meant, and not only written otherwise."""
+        return self.text != other.text and ast.dump(self.node) != ast.dump(other.node)
+
+
+@functools.lru_cache(maxsize=128)
+def _parts(source: str) -> dict[str, _Part]:
     """The top-level statements by what they define; docstrings left out."""
-    found: dict[str, ast.stmt] = {}
-    for node in tree.body:
+    lines = re.split(r"\r\n|\r|\n", source)  # as the parser counts them
+    found: dict[str, _Part] = {}
+    for node in parse_program(source).body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                found[node.name] = node
+                name = node.name
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-                found[name] = node
+                pass
             case ast.Expr(value=ast.Constant(value=str())):
                 continue
             case _:
-                found[_text(node)] = node
+                name = _text(node)
+        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
+        found[name] = _Part(node, "\n".join(lines[first - 1 : node.end_lineno]))
     return found
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vevolve.archive.record import Record
 from vevolve.archive.store import Archive
+from vevolve.archive.summaries import Spot, Summary
 from vevolve.types import Objective, Point
 
 SHARE = 0.05
 """The least gain in one objective that counts."""
+NOTICEABLE = 0.001
+"""The least gain that is shown: below it, digits agree in most tables."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ class Improvement:
         share: by how much, of the seed's value: .05 is 5 % less (or more, where more is better).
     """
 
-    candidate: Record
-    point: Point
-    over: Point
+    candidate: Record | Summary
+    point: Point | Spot
+    over: Point | Spot
     objective: str
     share: float
 
@@ -37,7 +40,7 @@ class Improvement:
         place, there = self.point.label or "its point", self.over.label or "its point"
         return (
             f"{self.candidate.id[:8]} at {place}: {self.objective} {before:.4g} -> {after:.4g} "
-            f"({self.share:.0%} better) and worse in nothing than the seed at {there}"
+            f"({100 * self.share:.3g}% better) and worse in nothing than the seed at {there}"
         )
 
 
@@ -48,19 +51,30 @@ def improvements(archive: Archive, split: str = "select", share: float = SHARE) 
     seed's is there, or something that is at least as good in everything. Objectives are compared as they were
     measured, not on their axes.
     """
-    objectives = archive.objectives
     seeds = [point for record in archive.records(operation="seed") for point in record.points_on(split)]
-    front = [(record, point) for record, point in archive.front_points(split) if record.operation != "seed"]
+    return greatest(seeds, archive.front_points(split), archive.objectives, share)
+
+
+def greatest(
+    seeds: Iterable[Point | Spot],
+    front: Iterable[tuple[Record | Summary, Point | Spot]],
+    objectives: Sequence[Objective],
+    share: float = SHARE,
+) -> list[Improvement]:
+    """As `improvements`, for whoever has the seed's points and those of the front already."""
+    evolved = [(owner, point) for owner, point in front if owner.operation != "seed"]
     found: list[Improvement] = []
     for over in seeds:
-        gains = [gain for record, point in front for gain in _gains(record, point, over, objectives)]
+        gains = [gain for owner, point in evolved for gain in _gains(owner, point, over, objectives)]
         for objective in objectives:
             own = [gain for gain in gains if gain.objective == objective.name and gain.share >= share]
             found += [max(own, key=lambda gain: gain.share)] if own else []
     return found
 
 
-def _gains(record: Record, point: Point, over: Point, objectives: Sequence[Objective]) -> list[Improvement]:
+def _gains(
+    owner: Record | Summary, point: Point | Spot, over: Point | Spot, objectives: Sequence[Objective]
+) -> list[Improvement]:
     """The gain in each objective; none where one is worse, or is not there."""
     shares: dict[str, float] = {}
     for objective in objectives:
@@ -72,4 +86,4 @@ def _gains(record: Record, point: Point, over: Point, objectives: Sequence[Objec
         if better < 0:
             return []
         shares[objective.name] = better / abs(before) if before else 0.0
-    return [Improvement(record, point, over, name, share) for name, share in shares.items()]
+    return [Improvement(owner, point, over, name, share) for name, share in shares.items()]

@@ -12,11 +12,12 @@ from typing import Any
 
 from vevolve.archive import certificates, figure, notes
 from vevolve.archive.export import literal, one_line
-from vevolve.archive.improvements import improvements
+from vevolve.archive.improvements import NOTICEABLE, improvements
 from vevolve.archive.store import Archive
 from vevolve.errors import BadInput, MissingDependency
 
 SHORT = 10
+NOTHING = "Nothing beats the seed by 0.1 % yet without being worse in something."
 
 
 def facts(archive: Archive, name: str) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         "totals": totals.model_dump(),
         "seconds": archive.seconds(),
         "hypervolume": archive.hypervolume(split),
-        "wins": [str(win) for win in improvements(archive, split)],
+        "wins": [str(win) for win in improvements(archive, split, NOTICEABLE)],
         "points": [
             {
                 "label": point.label,
@@ -105,7 +106,7 @@ def markdown(found: dict[str, Any]) -> str:
     totals, axes = found["totals"], found["objectives"]
     out = [f"# {literal(one_line(found['name']))}", "", "## Question", "", _question(found), "", "## Method", ""]
     out += [method(found), "", "## What was found", ""]
-    out += [f"- {literal(one_line(win, 400))}" for win in found["wins"]] or ["Nothing beats the seed by 5 % yet."]
+    out += [f"- {literal(one_line(win, 400))}" for win in found["wins"]] or [NOTHING]
     out += ["", f"## Front on {found['split']}", ""]
     out += ["| point | " + " | ".join(axis["name"] for axis in axes) + " | candidate | what changed |"]
     out += ["|---|" + "---:|" * len(axes) + "---|---|"]

@@ -42,6 +42,13 @@ class Spot:
     figures: dict[str, Any]
     loss: Loss | None = None
 
+    def __getitem__(self, name: str) -> float:
+        """As of `vevolve.types.Point`: the value of an objective or figure. Raises KeyError where there is none."""
+        value = self.figures[name]
+        if not isinstance(value, int | float):
+            raise KeyError(name)
+        return float(value)
+
 
 @dataclass(slots=True)
 class Summary:
@@ -70,23 +77,31 @@ class Summary:
 
 def summaries(db: sqlite3.Connection, after: int = 0) -> list[Summary]:
     """The candidates that rows after number `after` of the log told or selected, in the order they were told."""
-    chosen = "SELECT candidate FROM verdicts WHERE seq > ?"
+    only = "WHERE {} IN (SELECT candidate FROM verdicts WHERE seq > ?)" if after else ""
+    values = (after,) if after else ()
     parents: dict[str, list[str]] = {}
-    query = f"SELECT candidate, parent FROM parents WHERE candidate IN ({chosen}) ORDER BY candidate, position"
-    for id, parent in db.execute(query, (after,)):
+    query = f"SELECT candidate, parent FROM parents {only.format('candidate')} ORDER BY candidate, position"
+    for id, parent in db.execute(query, values):
         parents.setdefault(id, []).append(parent)
+    # Rows were written split by split and in their order; sorting them anew would triple the time this takes.
+    query = f"SELECT candidate, split, family, label, figures FROM points {only.format('candidate')} ORDER BY rowid"
+    rows = db.execute(query, values).fetchall()
     spots: dict[str, list[Spot]] = {}
-    query = f"""SELECT candidate, split, family, label, figures FROM points WHERE candidate IN ({chosen})
-                ORDER BY candidate, split, position"""
-    for id, split, family, label, figures in db.execute(query, (after,)):
-        spots.setdefault(id, []).append(Spot(split, family, label, json.loads(figures)))
+    for (id, split, family, label, _), figures in zip(rows, _parsed([row[4] for row in rows]), strict=True):
+        spots.setdefault(id, []).append(Spot(split, family, label, figures))
     found: list[Summary] = []
-    query = f"SELECT {', '.join(_COLUMNS)} FROM candidates WHERE id IN ({chosen}) ORDER BY seq"
-    for row in db.execute(query, (after,)):
+    query = f"SELECT {', '.join(_COLUMNS)} FROM candidates {only.format('id')} ORDER BY seq"
+    for row in db.execute(query, values):
         named = dict(zip(_COLUMNS, row, strict=True))
         named.update({flag: bool(named[flag]) for flag in ("valid", "promoted", "reference")})
         id = named["id"]
         found.append(Summary(**named, parents=tuple(parents.get(id, ())), spots=tuple(spots.get(id, ()))))
+    return found
+
+
+def _parsed(texts: list[str]) -> list[dict[str, Any]]:
+    """JSON objects parsed in one go, which takes a quarter of the time that one by one does."""
+    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
     return found
 
 

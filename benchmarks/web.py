@@ -1,8 +1,9 @@
 """What the page costs at 10,000 candidates, in a real browser: milliseconds to the first paint, to the drawn plot, and
 from a key, a search or a sort to the next frame that shows it.
 
-Every figure is a median of several visits; the run is made here, with five operating points a candidate, and the server
-and the browser share this machine. Nothing is measured against the clock of a test.
+Every figure is a median of several visits; the run is made here, with five operating points a candidate, half of them
+without a line of their proposer's, and the server and the browser share this machine. Nothing is measured against the
+clock of a test.
 
     python benchmarks/web.py [--candidates 10000] [--visits 5]
 """
@@ -14,12 +15,10 @@ import math
 import os
 import random
 import shutil
-import socket
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def fill(path: Path, count: int) -> None:
                 parents=(rng.choice(ids[-200:]),) if ids else (),
                 operation="mutate" if number else "seed",
                 proposer="openai:bench" if number else "seed",
-                idea=f"SHARE {rng.random():.2f} -> {rng.random():.2f}" if number else "",
+                idea=f"SHARE {rng.random():.2f} -> {rng.random():.2f}" if number % 2 else "",
                 verdict=verdict,
                 hypervolume_gain=0.001 if rng.random() < 0.01 else 0.0,
             )
@@ -89,30 +88,31 @@ def fill(path: Path, count: int) -> None:
                 events.clear()
 
 
-def serve(root: Path) -> tuple[str, Callable[[], None]]:
-    import uvicorn
+def serve(root: Path) -> tuple[str, subprocess.Popen[str]]:
+    """`vevolve web` in a process of its own, as soon as it says that it listens."""
+    command = [sys.executable, "-m", "vevolve.evolve.cli", "web", str(root), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    return server.stdout.readline().split("/ shows")[0], server
 
-    from vevolve.archive.web.app import create
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(root), log_level="error", timeout_graceful_shutdown=0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        server.should_exit = True
-        thread.join(10)
-
-    return f"http://127.0.0.1:{listener.getsockname()[1]}", stop
+def stop(server: subprocess.Popen[str]) -> None:
+    server.terminate()
+    server.wait(30)
 
 
 def visit(browser: Any, url: str) -> dict[str, float]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(url, wait_until="load")
     page.wait_for_function(DRAWN)
-    found = {"plot drawn": page.evaluate("performance.now()"), "first paint": page.evaluate(PAINTED)}
+    page.wait_for_function(PAINTED)
+    found = {"first paint": page.evaluate(PAINTED), "plot drawn": page.evaluate("performance.now()")}
     page.close()
     return found
+
+
+def told(found: list[dict[str, float]]) -> str:
+    return ", ".join(f"{name} {statistics.median(one[name] for one in found):.0f} ms" for name in found[0])
 
 
 def interact(page: Any, act: str, done: str) -> float:
@@ -137,17 +137,21 @@ def main() -> None:
     chromium = os.environ.get("VEVOLVE_CHROMIUM") or shutil.which("chromium") or "chromium"
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         fill(Path(folder) / "bench", asked.candidates)
-        began = time.perf_counter()
-        url, stop = serve(Path(folder))
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        print(f"{asked.candidates:,} candidates, {asked.visits} visits each; load average {os.getloadavg()[0]:.1f}")
-        cold = visit(browser, f"{url}/run/bench")
-        print(f"first visit after the server's start ({time.perf_counter() - began:.1f} s since then):", end=" ")
-        print(", ".join(f"{name} {value:.0f} ms" for name, value in cold.items()))
+        print(f"{asked.candidates:,} candidates, medians of {asked.visits}; load average {os.getloadavg()[0]:.1f}")
+        visit(browser, "data:text/html,<p>a browser that has painted once")
+        for view in ("", "/lineage"):
+            found: list[dict[str, float]] = []
+            for _ in range(asked.visits):
+                url, server = serve(Path(folder))
+                found.append(visit(browser, f"{url}/run/bench{view}"))
+                stop(server)
+            print(f"{view or 'overview':10} at once after the server's start: {told(found)}")
+        url, server = serve(Path(folder))
+        visit(browser, f"{url}/run/bench")
         for view in ("", "/scatter", "/table", "/lineage", "/failures"):
-            all_found = [visit(browser, f"{url}/run/bench{view}") for _ in range(asked.visits)]
-            told = ", ".join(f"{name} {statistics.median(one[name] for one in all_found):.0f} ms" for name in cold)
-            print(f"{view or 'overview':10} {told}")
+            visits = [visit(browser, f"{url}/run/bench{view}") for _ in range(asked.visits)]
+            print(f"{view or 'overview':10} {told(visits)}")
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{url}/run/bench/scatter")
         page.wait_for_function(DRAWN)
@@ -168,7 +172,8 @@ def main() -> None:
         ):
             print(f"{name:10} {statistics.median(interact(page, act, done) for _ in range(asked.visits)):.0f} ms")
         browser.close()
-        stop()
+        stop(server)
+        print(f"load average at the end {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

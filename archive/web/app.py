@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vevolve.archive.web import shown, stream
 from vevolve.archive.web.guard import Guard
 from vevolve.archive.web.library import Library
+from vevolve.archive.web.published import Shelf
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views import board, candidate, lineage, run, table
 from vevolve.errors import BadInput, UnknownName, VEvolveError
@@ -37,14 +41,19 @@ DATA: dict[str, View] = {"/points": table.points, "/curve": run.curve}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def create(root: Path, hosts: Collection[str] = LOOPBACK) -> ASGIApp:
-    """The page over a folder of runs, or a single run; answers requests that name one of `hosts`."""
+def create(library: Library, hosts: Collection[str] = LOOPBACK, shelf: Shelf | None = None) -> ASGIApp:
+    """The page over a library, which it closes when the server stops.
+
+    Args:
+        library: the runs.
+        hosts: names that a request may give for this server.
+        shelf: what is known of problems without any run; None: there is no leaderboard.
+    """
     from starlette.applications import Starlette
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    library = Library(root)
-    pages = Pages(library)
+    pages = Pages(library, shelf)
     routes: list[Any] = [Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")]
     for end in (".json", ""):
         routes.append(Route(f"/index{end}" if end else "/", pages.runs(bool(end)), methods=["GET"]))
@@ -54,11 +63,17 @@ def create(root: Path, hosts: Collection[str] = LOOPBACK) -> ASGIApp:
     for path, view in DATA.items():
         routes.append(Route(f"/run/{{run}}{path}.json", pages.page("", view, True), methods=["GET"]))
     routes.insert(1, Route("/run/{run}/events", pages.events, methods=["GET"]))
+    routes.insert(1, Route("/run/{run}/published.json", pages.published, methods=["GET"]))
 
     async def not_found(request: Request, error: Exception) -> Response:
         return pages.failed(request, UnknownName("page", request.url.path, ["/", "/leaderboard", "/run/NAME"]))
 
-    app = Starlette(routes=routes, exception_handlers={404: not_found})
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        yield
+        await asyncio.to_thread(library.close)
+
+    app = Starlette(routes=routes, exception_handlers={404: not_found}, lifespan=lifespan)
     library.warm()
     return Guard(app, hosts)
 
@@ -75,8 +90,8 @@ def as_text(data: dict[str, Any]) -> str:
 class Pages:
     """The endpoints over one library."""
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, library: Library, shelf: Shelf | None) -> None:
+        self.library, self.shelf = library, shelf
         self.templates = shown.environment()
         self._kept: dict[tuple[Any, ...], str] = {}
 
@@ -84,15 +99,18 @@ class Pages:
         """The list of runs."""
 
         async def endpoint(request: Request) -> Response:
-            return await self._answer(request, "runs.html", as_json, lambda: run.runs(self.library, {}))
+            return await self._answer(request, "runs.html", as_json, lambda: run.runs(self.library))
 
         return endpoint
 
     def board(self, as_json: bool) -> Any:
-        """The stored leaderboard."""
+        """The leaderboard. Problems take a second to load, so that no reader of a run waits for it."""
 
         async def endpoint(request: Request) -> Response:
-            return await self._answer(request, "leaderboard.html", as_json, lambda: board.board(self.library))
+            if (shelf := self.shelf) is None:
+                return self.failed(request, UnknownName("page", request.url.path, ["/"]), as_json)
+            work = functools.partial(board.board, shelf)
+            return await self._answer(request, "leaderboard.html", as_json, work, asyncio.to_thread)
 
         return endpoint
 
@@ -110,6 +128,16 @@ class Pages:
             return await self._answer(request, template, as_json, lambda: view(self.library.sight(name), query))
 
         return endpoint
+
+    async def published(self, request: Request) -> Response:
+        """What a plot draws beside a run's own points."""
+        name, query, shelf = request.path_params["run"], dict(request.query_params), self.shelf
+        try:
+            problem = await self.library.read(lambda: self.library.sight(name).archive.started.problem)
+            known = None if shelf is None else await asyncio.to_thread(shelf.known, problem)
+        except VEvolveError as error:
+            return self.failed(request, error, as_json=True)
+        return await self._answer(request, "", True, lambda: board.beside(self.library.sight(name), query, known))
 
     async def events(self, request: Request) -> Response:
         """What the log takes in from now on, as server-sent events."""
@@ -135,8 +163,14 @@ class Pages:
         return self._kept[key]
 
     async def _answer(
-        self, request: Request, template: str, as_json: bool, work: Callable[[], dict[str, Any] | str]
+        self,
+        request: Request,
+        template: str,
+        as_json: bool,
+        work: Callable[[], dict[str, Any] | str],
+        where: Callable[[Callable[[], str]], Awaitable[str]] | None = None,
     ) -> Response:
+        """What `work` makes, on the reading thread or elsewhere, as a page or as its twin."""
         from starlette.responses import HTMLResponse, Response
 
         def made() -> str:
@@ -145,10 +179,10 @@ class Pages:
                 return data
             if as_json:
                 return as_text(data)
-            return shown.render(self.templates, template, request.url.path, request.query_params, data, self.library)
+            return self._page(template, request.url.path, request.query_params, data)
 
         try:
-            text = await self.library.read(made)
+            text = await (where or self.library.read)(made)
         except VEvolveError as error:
             return self.failed(request, error, as_json)
         body = text.encode("utf-8", "replace")
@@ -161,5 +195,8 @@ class Pages:
         code = 404 if isinstance(error, UnknownName) else 400 if isinstance(error, BadInput) else 500
         if as_json:
             return JSONResponse({"error": str(error)}, code)
-        text = shown.render(self.templates, "error.html", request.url.path, {}, {"error": str(error)}, self.library)
+        text = self._page("error.html", request.url.path, {}, {"error": str(error)})
         return HTMLResponse(text.encode("utf-8", "replace"), code)
+
+    def _page(self, template: str, path: str, query: Mapping[str, str], data: Mapping[str, Any]) -> str:
+        return shown.render(self.templates, template, path, query, {**data, "has_board": self.shelf is not None})

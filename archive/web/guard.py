@@ -32,7 +32,8 @@ class Guard:
 
     Args:
         app: what answers.
-        hosts: names, without port, that may stand in Host.
+        hosts: names, without port, that may stand in Host. The address itself that a request came to may always: a
+            foreign name that leads here is a name, and a page that was loaded from this address is this page.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
@@ -70,7 +71,7 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD"):
             return 405, "This page only reads; use GET."
         hosts = [value.decode("latin-1") for value in headers.get(b"host", [])]
-        if len(hosts) != 1 or host_name(hosts[0]) not in self.hosts:
+        if len(hosts) != 1 or host_name(hosts[0]) not in {*self.hosts, address(scope)}:
             return 421, "This Host is not served here; open the address that `vevolve web` printed."
         for origin in headers.get(b"origin", []):
             if origin.decode("latin-1").lower() not in (f"http://{hosts[0].lower()}", f"https://{hosts[0].lower()}"):
@@ -80,6 +81,12 @@ class Guard:
         if foreign and not followed:  # a link on another page may lead here, but none may embed or read what is here
             return 403, "Another site asked; only the page itself may."
         return None
+
+
+def address(scope: Scope) -> str:
+    """The address of this machine that a request came to; one of IPv4 on a listener for both stands plain."""
+    server = scope.get("server") or ("", 0)
+    return str(server[0]).lower().removeprefix("::ffff:").partition("%")[0]
 
 
 def host_name(host: str) -> str:

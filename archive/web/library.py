@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vevolve.archive import database
 from vevolve.archive.web.sight import Sight
@@ -25,12 +26,17 @@ class Library:
 
     Args:
         root: a folder of runs, a run's directory, or its database.
+
+    Attributes:
+        ending: the server is about to stop, so that whoever follows a run hangs up.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._open: dict[str, Sight] = {}
+        self._lines: dict[str, tuple[tuple[Path, bool, int, int], dict[str, Any]]] = {}
+        self.ending = False
 
     async def read(self, work: Callable[[], T]) -> T:
         """The result of `work`, done on the reading thread."""
@@ -71,24 +77,41 @@ class Library:
             self._open.pop(next(iter(self._open))).close()
         return sight
 
+    def line(self, name: str, tell: Callable[[Sight], dict[str, Any]]) -> dict[str, Any]:
+        """A run in the list of all, kept while nothing is written to it; an error in place of one that is damaged."""
+        path = self.paths()[name]
+        try:
+            stamp = path, *database.stamp(path)
+            if name in self._lines and self._lines[name][0] == stamp and not database.has_writer(path):
+                return self._lines[name][1]
+            self._lines[name] = stamp, tell(self.sight(name))
+        except (ArchiveError, UnknownName, OSError) as error:
+            return {"name": name, "error": str(error)}
+        return self._lines[name][1]
+
     def warm(self) -> None:
-        """Take in the latest run before it is asked for. Returns at once."""
+        """Take in the latest run before it is asked for, bit by bit, so that whoever asks waits for one at most."""
+        latest = next(iter(self.paths()), "")
+        steps: list[Callable[[Sight], object]] = [
+            lambda sight: None,
+            lambda sight: sight.ranking(sight.split).worth,
+            lambda sight: sight.ranking(sight.split).curve,
+            lambda sight: sight.ranking(sight.split).ranks(),
+            lambda sight: sight.archive.totals(),
+        ]
+        for step in steps if latest else []:
+            self._thread.submit(self._warmed, latest, step)
 
-        def work() -> None:
-            for name in list(self.paths())[:1]:
-                try:
-                    sight = self.sight(name)
-                    sight.curve(sight.split)
-                except ArchiveError:
-                    continue
-
-        self._thread.submit(work)
+    def _warmed(self, name: str, step: Callable[[Sight], object]) -> None:
+        with contextlib.suppress(ArchiveError, UnknownName):  # whoever asks is told
+            step(self.sight(name))
 
     def close(self) -> None:
-        """Close every database."""
-        self._thread.submit(self._close).result()
+        """Close every database; nothing is read after."""
+        self.ending = True
+        self._thread.submit(self._close)
         self._thread.shutdown()
 
     def _close(self) -> None:
-        for sight in self._open.values():
-            sight.close()
+        while self._open:
+            self._open.popitem()[1].close()

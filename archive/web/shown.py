@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from vevolve.archive.web.library import Library
-from vevolve.archive.web.views.board import FILE
-
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -42,21 +39,12 @@ def environment() -> Environment:
     return found
 
 
-def render(
-    templates: Environment,
-    name: str,
-    path: str,
-    query: Mapping[str, str],
-    data: Mapping[str, Any],
-    library: Library,
-) -> str:
+def render(templates: Environment, name: str, path: str, query: Mapping[str, str], data: Mapping[str, Any]) -> str:
     """One page."""
     twin = "/index.json" if path == "/" else f"{path}.json"
     if query:
         twin += "?" + urlencode(dict(query))
-    return templates.get_template(name).render(
-        **{**data, "query": State(query), "address": path, "twin": twin, "has_board": (library.root / FILE).is_file()}
-    )
+    return templates.get_template(name).render(**{**data, "query": State(query), "address": path, "twin": twin})
 
 
 def _visible(value: Any) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vevolve.archive import database, notes
+from vevolve.archive import database, idea, notes
 from vevolve.archive.events import Ended, Resumed, Started
 from vevolve.archive.notes import Notes
-from vevolve.archive.pareto import Loss
-from vevolve.archive.reading import loss_of
 from vevolve.archive.store import Archive
-from vevolve.archive.summaries import Summary
+from vevolve.archive.summaries import Spot, Summary
+from vevolve.archive.web.ranking import Ranking
 
 SOURCES = 2000
 """Programs that are kept in memory."""
@@ -25,6 +24,7 @@ class Sight:
         archive: the run's.
         head: the log's last row that is taken in.
         all: every candidate by id, in the order they were told.
+        by_iteration: the id of the latest candidate that an iteration made.
         notes: what people said of them.
     """
 
@@ -33,10 +33,12 @@ class Sight:
         self.archive = Archive.open(path)
         self.head = 0
         self.all: dict[str, Summary] = {}
+        self.by_iteration: dict[int, str] = {}
         self.notes: dict[str, Notes] = {}
-        self._curves: dict[tuple[str, str], tuple[int, list[tuple[int, float]]]] = {}
-        self._ranks: dict[str, tuple[int, dict[str, int]]] = {}
+        self._rankings: dict[tuple[str, str], Ranking] = {}
+        self._families: tuple[int, list[str]] = -1, []
         self._sources: dict[str, str] = {}
+        self._ideas: dict[str, str] = {}
         self._inode = self.archive.path.stat().st_ino
         self._ended: Ended | None = None
         self._config: dict[str, object] = dict(self.archive.started.config)
@@ -45,21 +47,23 @@ class Sight:
     def catch_up(self) -> None:
         """Take in what the log and the notes hold by now."""
         self.notes = notes.read(self.archive.path)
-        if self.archive.head == self.head:
+        head = self.archive.head
+        if head == self.head:
             return
         for one in self.archive.summaries(self.head):
             for spot in one.spots:
-                spot.loss = loss_of(spot.figures, self.archive.objectives)
                 spot.figures.setdefault("iteration", one.iteration)
             if one.id in self.all and self.all[one.id].seq != one.seq:
                 del self.all[one.id]  # told anew: it goes to the end
             self.all[one.id] = one
+            self.by_iteration[one.iteration] = one.id
+            self._rankings = {place: ranking for place, ranking in self._rankings.items() if ranking.take(one)}
         for entry in self.archive.events(self._seen, kinds=("started", "resumed", "ended")):
             self._seen = entry.seq
             self._ended = entry.event if isinstance(entry.event, Ended) else None
             if isinstance(entry.event, Started | Resumed):
                 self._config = dict(entry.event.config)
-        self.head = self.archive.head
+        self.head = head
 
     @property
     def config(self) -> dict[str, object]:
@@ -81,29 +85,44 @@ class Sight:
     @property
     def split(self) -> str:
         """The one that says most: `select` where anything has points there."""
-        return "select" if self.ranks("select") else "search"
+        return "select" if self.ranking("select").front else "search"
 
-    def ranks(self, split: str) -> dict[str, int]:
-        """As `Archive.ranks`."""
-        seq, found = self._ranks.get(split, (-1, {}))
-        if seq != self.head:
-            found = self.archive.ranks(split)
-            self._ranks[split] = self.head, found
-        return found
+    def ranking(self, split: str, family: str = "") -> Ranking:
+        """How candidates stand there."""
+        if (split, family) not in self._rankings:
+            self._rankings[split, family] = Ranking(self.archive.objectives, split, family, self.all.values())
+        return self._rankings[split, family]
 
-    def curve(self, split: str, family: str = "") -> list[tuple[int, float]]:
-        """As `Archive.hypervolume_curve`."""
-        seq, found = self._curves.get((split, family), (-1, []))
-        if seq != self.head:
-            found = self.archive.hypervolume_curve(split, family)
-            self._curves[split, family] = self.head, found
-        return found
+    def front_points(self, split: str, family: str = "") -> list[tuple[Summary, Spot]]:
+        """The points that no other dominates with their candidates, in ascending order of the first objective."""
+        ranking = self.ranking(split, family)
+        best = set(ranking.front)
+        owners = [self.all[id] for id in ranking.worth]
+        pairs = [(one, spot) for one in owners for spot in one.spots if ranking.has(spot) and spot.loss in best]
+        name = self.archive.objectives[0].name
+        return sorted(pairs, key=lambda pair: (pair[1][name], pair[0].seq))
 
-    def front(self, split: str, family: str = "") -> set[Loss]:
-        """The losses that no other dominates."""
-        pairs = self.archive.front_points(split, family)
-        found = (loss_of(point.model_extra or {}, self.archive.objectives) for _, point in pairs)
-        return {loss for loss in found if loss is not None}
+    def families(self) -> list[str]:
+        """As `Archive.families`."""
+        if self._families[0] != self.head:
+            self._families = self.head, self.archive.families()
+        return self._families[1]
+
+    def seeds(self) -> list[Summary]:
+        """The programs that the run began with."""
+        return [one for one in self.all.values() if one.operation == "seed"]
+
+    def idea(self, one: Summary) -> str:
+        """What was changed: as the proposer said, else as the syntax trees differ."""
+        if one.idea:
+            return one.idea
+        if one.operation == "seed":
+            return "the seed"
+        if one.status == "unapplied" or not one.parents or one.parents[0] not in self.all:
+            return ""
+        if one.id not in self._ideas:
+            self._ideas[one.id] = idea.difference(self.source(one.parents[0]), self.source(one.id))
+        return self._ideas[one.id]
 
     def source(self, id: str) -> str:
         """The program of a candidate."""

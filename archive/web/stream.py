@@ -24,7 +24,7 @@ async def follow(library: Library, name: str, after: int) -> AsyncIterator[str]:
     state = ""
     silent = 0.0
     yield "retry: 2000\n\n"
-    while True:
+    while not library.ending:
 
         def look(after: int = after) -> tuple[int, str, list[dict[str, Any]]]:
             sight = library.sight(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,6 @@ from vevolve.evolve.cli.options import AllowDegraded, AsJson
 if TYPE_CHECKING:
     from vevolve.evaluators.contract import Problem
     from vevolve.evolve.leaderboard.measured import Entry, Measured
-
-BOARD = Path("runs") / "leaderboard.json"
 
 
 def leaderboard(
@@ -51,6 +48,7 @@ def leaderboard(
     from vevolve.evolve.cli import render
     from vevolve.evolve.leaderboard import board, measured
     from vevolve.evolve.leaderboard.page import page
+    from vevolve.evolve.leaderboard.shelf import certified
 
     if files and len(problem or ()) != 1:
         raise BadInput("Name the problem that your programs solve: --problem NAME.")
@@ -62,13 +60,9 @@ def leaderboard(
         known = _measure(loaded, known, files or [], own, model, fresh, allow_degraded)
         entries = measured.entries(loaded, known, files or [], model=model or measured.MODEL)
         label = point or loaded.headline or _first_label(entries)
-        found.append((loaded, board.rows(loaded, entries, label, _certificates(loaded))))
+        found.append((loaded, board.rows(loaded, entries, label, certified(loaded))))
         _check_label(label, found[-1][1])
     every = [row for _, rows in found for row in rows]
-    if problem is None and BOARD.parent.is_dir():  # where the page of the runs shows it
-        part = BOARD.with_suffix(".part")
-        part.write_text(json.dumps(every, indent=2), encoding="utf-8")
-        part.replace(BOARD)
     if html is not None:
         html.write_text(page(found), encoding="utf-8")
         sys.stderr.write(f"Wrote {html}.\n")
@@ -126,21 +120,6 @@ def _measure(
 def _first_label(entries: Sequence[Entry]) -> str:
     """The first operating point that was measured, of a problem that names none."""
     return next((point.label for entry in entries if entry.select for point in entry.select.points), "")
-
-
-def _certificates(problem: Problem) -> dict[str, str]:
-    """What the ledgers under ./runs have certified of programs, by candidate id; of several, the latest."""
-    from vevolve.archive import Archive, certificates
-
-    found: dict[str, str] = {}
-    for ledger in sorted(Path("runs", "certificates").glob(f"{problem.name}-L*")):
-        with Archive.open(ledger) as archive:
-            failed = certificates.refuted(archive)
-            for id, issued in certificates.issued(archive).items():
-                _, registered = issued[-1]
-                found[id] = f"{certificates.short(registered.statement)} at {registered.point['label']}"
-                found[id] += " (failed since)" if id in failed else ""
-    return found
 
 
 def _check_label(label: str, rows: list[dict[str, Any]]) -> None:

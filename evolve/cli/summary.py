@@ -7,15 +7,13 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from vevolve.archive.improvements import NOTICEABLE
 from vevolve.evolve.cli import read, render
 from vevolve.evolve.progress import improvements
 
 if TYPE_CHECKING:
     from vevolve.archive import Archive
     from vevolve.evolve.api import Run
-
-NOTICEABLE = 0.001
-"""The least gain over the seed that is told."""
 
 
 def conclude(run: Run, as_json: bool, stopped: bool) -> int:

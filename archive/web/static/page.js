@@ -92,6 +92,8 @@ for (const form of $$("form.filters")) {
 function send(form) {
   const query = new URLSearchParams();
   for (const [name, value] of new FormData(form)) if (value) query.set(name, value);
+  const off = new URLSearchParams(location.search).get("off"); // the layers of the plot are switched beside the forms
+  if (off) query.set("off", off);
   go(query, form.classList.contains("axes") || !$("#rows"));
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from vevolve.archive import idea
 from vevolve.archive.summaries import Summary
 from vevolve.archive.web.sight import Sight
 
@@ -46,20 +45,9 @@ def brief(sight: Sight, id: str) -> dict[str, Any]:
         "promoted": one.promoted,
         "reference": one.reference,
         "gain": one.hypervolume_gain,
-        "idea": idea_of(sight, one),
+        "idea": sight.idea(one),
         "pinned": id in sight.notes and sight.notes[id].pinned,
     }
-
-
-def idea_of(sight: Sight, one: Summary) -> str:
-    """What was changed: as the proposer said, else as the syntax trees differ."""
-    if one.idea:
-        return one.idea
-    if one.operation == "seed":
-        return "the seed"
-    if one.status == "unapplied" or not one.parents or one.parents[0] not in sight.all:
-        return ""
-    return idea.difference(sight.source(one.parents[0]), sight.source(one.id))
 
 
 def origin(one: Summary) -> str:

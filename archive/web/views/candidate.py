@@ -27,7 +27,7 @@ def candidate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     said = sight.notes.get(record.id)
     exchanges = [] if record.operation == "seed" else archive.proposed(record.iteration)
     issued = certificates.issued(archive).get(record.id, [])
-    ranks = {split: sight.ranks(split).get(record.id) for split in ("search", "select")}
+    ranks = {split: sight.ranking(split).ranks().get(record.id) for split in ("search", "select")}
     ancestors = archive.ancestors(record.id)
     whole = query.get("context") == "all"
     return {
@@ -75,8 +75,8 @@ def compare(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     """Two candidates, `a` (the older, by habit) and `b`: diff, points and cases; `only=1` leaves out what is equal."""
     a, b = query.get("a", ""), query.get("b", "")
     if not a and not b:
-        front = [record.id for record in sight.archive.front(sight.split)[:1]]
-        seeds = [one.id for one in sight.all.values() if one.operation == "seed"][:1]
+        front = list(sight.ranking(sight.split).worth)[:1]
+        seeds = [one.id for one in sight.seeds()[:1]]
         a, b = (seeds or list(sight.all)[:1] or [""])[0], (front or list(sight.all)[-1:] or [""])[0]
     if not a or not b:
         raise BadInput("Two candidates are compared: name them as ?a=ID&b=ID.")
@@ -186,7 +186,7 @@ def _base(sight: Sight, record: Record, against: str) -> Record | None:
         known = [id for id in record.parents if id in sight.all]
         return sight.archive.record(known[0]) if known else None
     if against == "seed":
-        seeds = [one.id for one in sight.all.values() if one.operation == "seed"]
+        seeds = [one.id for one in sight.seeds()]
         return sight.archive.record(seeds[0]) if seeds and seeds[0] != record.id else None
     return sight.archive.record(against)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,33 +14,44 @@ from vevolve.archive.web.views.table import split_and_family
 
 MOST = 600
 """Candidates that are drawn; of more, those that gained least are folded too."""
+ROOM = 0.035
+"""Of the width: the least distance to the next candidate of a lane that leaves room for a number."""
+CROWD = 240
+"""Candidates from which on the steps on the way, which added nothing and lead to one child, become part of a line."""
 
 
 def lineage(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     """The candidates that matter with their places, and the story of one on the front.
 
     Kept are the ancestors of the front and whatever added hypervolume; `all=1` keeps every valid one. A node has `x`
-    (0 to 1, order of evaluation) and `lane`; `folded` counts the children that are not shown. `story` is the line of
-    `of` (by default the candidate that the front would miss most), oldest first.
+    (0 to 1, order of evaluation) and `lane`; `folded` counts the children that are not shown, valid and not, and an
+    edge's `between` the steps that were left out of it. `story` is the line of `of` (by default the candidate that
+    the front would miss most), oldest first.
     """
     split, _ = split_and_family(sight, query)
-    ranks = sight.ranks(split)
-    front = {id for id, rank in ranks.items() if rank == 1}
+    front = set(sight.ranking(split).worth)
     kept = _kept(sight, front, bool(query.get("all")))
-    shown = [one for one in sight.all.values() if one.id in kept]
+    line = story(sight, query.get("of", ""), split)
+    ends = {line["steps"][-1]["id"]} if line["steps"] else set[str]()
+    passed = _passed(sight, kept, front | ends) if len(kept) > CROWD else set[str]()
+    shown = [one for one in sight.all.values() if one.id in kept and one.id not in passed]
+    above = {one.id: _above(sight, one, kept, passed) for one in shown}
     first, last = min((one.iteration for one in shown), default=0), max((one.iteration for one in shown), default=1)
-    lanes = _lanes(shown, kept, front)
+    lanes = _lanes(shown, {id: parent for id, (parent, _) in above.items()}, front)
     folded: dict[str, list[int]] = {}
     for one in sight.all.values():
-        if one.id not in kept and one.parents:
-            count = folded.setdefault(one.parents[0], [0, 0])
-            count[not one.valid] += 1
+        if one.id not in kept:
+            parent, _ = _above(sight, one, kept, passed)
+            folded.setdefault(parent, [0, 0])[not one.valid] += 1
     certified = certificates.issued(sight.archive)
+    place = {one.id: (one.iteration - first) / max(1, last - first) for one in shown}
+    roomy = _roomy(shown, place, lanes)
     nodes = [
         {
             **brief(sight, one.id),
-            "x": (one.iteration - first) / max(1, last - first),
+            "x": place[one.id],
             "lane": lanes[one.id],
+            "roomy": one.id in roomy,
             "front": one.id in front,
             "certified": one.id in certified,
             "origin": origin(one),
@@ -48,10 +60,15 @@ def lineage(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         for one in shown
     ]
     edges = [
-        {"from": parent, "to": one.id, "first": place == 0}
+        {"from": parent, "to": id, "first": True, "between": between}
+        for id, (parent, between) in above.items()
+        if parent in above
+    ]
+    edges += [
+        {"from": donor, "to": one.id, "first": False, "between": 0}
         for one in shown
-        for place, parent in enumerate(one.parents)
-        if parent in kept
+        for donor in one.parents[1:]
+        if donor in above
     ]
     return {
         **facts(sight),
@@ -61,16 +78,28 @@ def lineage(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "first": first,
         "last": last,
         "lanes": max(lanes.values(), default=-1) + 1,
+        "passed": len(passed),
         "nodes": nodes,
         "edges": edges,
-        "story": story(sight, query.get("of", ""), split),
-        "front": [brief(sight, record.id) for record in sight.archive.front(split)][:12],
+        "story": line,
+        "front": [brief(sight, id) for id in list(sight.ranking(split).worth)[:12]],
     }
+
+
+def _roomy(shown: list[Summary], place: Mapping[str, float], lanes: Mapping[str, int]) -> set[str]:
+    """The candidates beside which there is room for a number."""
+    after: dict[int, float] = {}
+    found: set[str] = set()
+    for one in sorted(shown, key=lambda one: -place[one.id]):
+        if after.get(lanes[one.id], 2.0) - place[one.id] > ROOM:
+            found.add(one.id)
+        after[lanes[one.id]] = place[one.id]
+    return found
 
 
 def story(sight: Sight, of: str, split: str) -> dict[str, Any]:
     """The line of first parents of a candidate, oldest first, as a lab notebook reads."""
-    best = [record.id for record in sight.archive.front(split) if record.operation != "seed"]
+    best = [id for id in sight.ranking(split).worth if sight.all[id].operation != "seed"]
     if not of and not best:
         return {"of": None, "steps": []}
     last = sight.archive.record(of or best[0])
@@ -98,26 +127,49 @@ def _kept(sight: Sight, front: set[str], everything: bool) -> set[str]:
     return kept
 
 
-def _lanes(shown: list[Summary], kept: set[str], front: set[str]) -> dict[str, int]:
+def _passed(sight: Sight, kept: set[str], wanted: set[str]) -> set[str]:
+    """Those that only lie on the way: no seed, none that added hypervolume, and none where the way forks."""
+    ways = Counter(_parent(sight, sight.all[id]) for id in kept)
+    return {
+        id
+        for id in kept - wanted
+        if ways[id] == 1 and sight.all[id].operation != "seed" and not sight.all[id].hypervolume_gain > 0
+    }
+
+
+def _above(sight: Sight, one: Summary, kept: set[str], passed: set[str]) -> tuple[str, int]:
+    """The nearest ancestor that is shown ("" where there is none), and how many that are not lie between."""
+    id, between = _parent(sight, one), 0
+    while id in passed:
+        id, between = _parent(sight, sight.all[id]), between + 1
+    return (id if id in kept else ""), between
+
+
+def _parent(sight: Sight, one: Summary) -> str:
+    """The first parent that was told earlier: a program that is told anew may have a descendant for a parent."""
+    id = next(iter(one.parents), "")
+    return id if id in sight.all and sight.all[id].seq < one.seq else ""
+
+
+def _lanes(shown: list[Summary], above: Mapping[str, str], front: set[str]) -> dict[str, int]:
     """A child goes on in its parent's lane where that is free, else in the nearest lane that is free from there on.
 
     Among siblings, the one whose descendants reach the front goes straight on.
     """
     children: dict[str, list[Summary]] = {}
     for one in shown:
-        root = next((id for id in one.parents[:1] if id in kept), "")
-        children.setdefault(root, []).append(one)
+        children.setdefault(above[one.id], []).append(one)
     leads = set(front)
     for one in reversed(shown):
-        if one.id in leads and one.parents:
-            leads.add(one.parents[0])
+        if one.id in leads:
+            leads.add(above[one.id])
     made = {one.id: one.iteration for one in shown}
     lanes: dict[str, int] = {}
     ends: list[int] = []  # lane -> the iteration up to which it is taken
     pending = sorted(children.get("", []), key=lambda one: -one.seq)
     while pending:
         one = pending.pop()
-        parent = next((id for id in one.parents[:1] if id in lanes), None)
+        parent = above[one.id] if above[one.id] in lanes else None
         start = made[parent] if parent else -1
         near = lanes[parent] if parent else 0
         free = [lane for lane, end in enumerate(ends) if end <= start]

@@ -2,78 +2,74 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vevolve.archive import certificates
 from vevolve.archive.events import Ended, Event, Proposed, Resumed, Selected, Started, Told
-from vevolve.archive.improvements import improvements
+from vevolve.archive.improvements import NOTICEABLE, greatest
 from vevolve.archive.log import Entry
+from vevolve.archive.summaries import Summary
 from vevolve.archive.web.library import Library
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.brief import brief, facts
-from vevolve.errors import ArchiveError
 
 FEED = 40
 """Events that a page begins with."""
 TELLING = ("started", "resumed", "proposed", "told", "selected", "ended", "concluded")
 
 
-def runs(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
+def runs(library: Library) -> dict[str, Any]:
     """Every run, the latest first; one that cannot be read has an error in place of figures."""
-    found: list[dict[str, Any]] = []
-    for name in library.paths():
-        try:
-            sight = library.sight(name)
-        except ArchiveError as error:
-            found.append({"name": name, "error": str(error)})
-            continue
-        totals = sight.archive.totals()
-        split = sight.split
-        found.append(
-            {
-                "name": name,
-                "error": None,
-                "problem": sight.archive.started.problem,
-                "seed": sight.archive.started.seed,
-                "state": sight.state,
-                "evaluations": totals.evaluations,
-                "budget": sight.config.get("evaluations"),
-                "valid": totals.valid,
-                "usd": totals.usd,
-                "split": split,
-                "front": sum(rank == 1 for rank in sight.ranks(split).values()),
-                "hypervolume": sight.archive.hypervolume(split),
-                "began": next(iter(sight.archive.events())).time,
-            }
-        )
-    return {"root": str(library.root), "runs": found}
+    return {"root": str(library.root), "runs": [library.line(name, in_a_line) for name in library.paths()]}
+
+
+def in_a_line(sight: Sight) -> dict[str, Any]:
+    """A run in the list of all."""
+    totals, ranking = sight.archive.totals(), sight.ranking(sight.split)
+    return {
+        "name": sight.name,
+        "error": None,
+        "problem": sight.archive.started.problem,
+        "seed": sight.archive.started.seed,
+        "state": sight.state,
+        "evaluations": totals.evaluations,
+        "budget": sight.config.get("evaluations"),
+        "valid": totals.valid,
+        "usd": totals.usd,
+        "split": ranking.split,
+        "front": len(ranking.worth),
+        "hypervolume": ranking.hypervolume,
+        "seed_hypervolume": ranking.hypervolume_of(sight.seeds()),
+        "certificates": sum(map(len, certificates.issued(sight.archive).values())),
+        "began": next(iter(sight.archive.events())).time,
+    }
 
 
 def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     """Counters, budget, what was won on the seed, the front, and the last events."""
     archive, split = sight.archive, _split(sight, query)
     totals, seconds = archive.totals(), archive.seconds()
-    wins = improvements(archive, split)
+    ranking, seeds, front = sight.ranking(split), sight.seeds(), sight.front_points(split)
+    start = [spot for one in seeds for spot in one.spots if ranking.has(spot)]
+    wins = greatest(start, front, archive.objectives, NOTICEABLE)
     budget = sight.config.get("evaluations")
     left = max(0, int(str(budget)) - totals.evaluations) if budget is not None else None
     pace = seconds / totals.evaluations if totals.evaluations else None
-    ranks = sight.ranks(split)
     certified = certificates.issued(archive)
     points: list[dict[str, Any]] = [
         {
-            "candidate": brief(sight, record.id),
-            "label": point.label,
-            "figures": {axis.name: point[axis.name] for axis in archive.objectives},
-            "certified": record.id in certified,
+            "candidate": brief(sight, one.id),
+            "label": spot.label,
+            "figures": {axis.name: spot[axis.name] for axis in archive.objectives},
+            "certified": one.id in certified,
         }
-        for record, point in archive.front_points(split)
+        for one, spot in front
     ]
-    seeds = [one for one in sight.all.values() if one.operation == "seed"]
-    base = {
-        spot.label: spot.figures for one in seeds[:1] for spot in one.spots if spot.split == split and not spot.family
-    }
+    base = {spot.label: spot.figures for one in seeds[:1] for spot in one.spots if ranking.has(spot)}
     for point in points:
         before = base.get(point["label"], {})
         point["against_seed"] = {name: _change(before.get(name), value) for name, value in point["figures"].items()}
@@ -86,9 +82,9 @@ def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             "iterations": totals.iterations,
             "valid": totals.valid,
             "failed": totals.evaluations - totals.valid,
-            "front": sum(rank == 1 for rank in ranks.values()),
-            "hypervolume": archive.hypervolume(split),
-            "seed_hypervolume": _seed_hypervolume(sight, split),
+            "front": len(ranking.worth),
+            "hypervolume": ranking.hypervolume,
+            "seed_hypervolume": ranking.hypervolume_of(seeds),
             "usd": totals.usd,
             "usd_budget": sight.config.get("usd"),
             "unpriced": totals.unpriced,
@@ -119,17 +115,15 @@ def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
 def curve(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     """Hypervolume over iterations, with what each step up owes to whom."""
     split = _split(sight, query)
-    found = sight.curve(split, query.get("family", ""))
-    by_iteration = {one.iteration: one for one in sight.all.values()}
+    found = sight.ranking(split, query.get("family", "")).curve
     steps: list[dict[str, Any]] = []
     before = 0.0
     for iteration, value in found:
-        if value > before and (one := by_iteration.get(iteration)):
-            steps.append(
-                {"iteration": iteration, "hypervolume": value, "id": one.id, "idea": brief(sight, one.id)["idea"]}
-            )
+        if value > before and (id := sight.by_iteration.get(iteration)):
+            told = sight.idea(sight.all[id])
+            steps.append({"iteration": iteration, "hypervolume": value, "id": id, "idea": told})
             before = value
-    last = max((one.iteration for one in sight.all.values()), default=0)
+    last = max(sight.by_iteration, default=0)
     return {"run": sight.name, "head": sight.head, "split": split, "last": last, "steps": steps}
 
 
@@ -148,9 +142,8 @@ def event_line(sight: Sight, entry: Entry) -> dict[str, Any] | None:
     gain = entry.event.hypervolume_gain if isinstance(entry.event, Told) else 0.0
     iteration = getattr(entry.event, "iteration", None)
     if isinstance(entry.event, Told):
-        one = next((one for one in reversed(sight.all.values()) if one.iteration == iteration), None)
-        id = one.id if one else None
-        text = text or (brief(sight, id)["idea"] if id else "")
+        id = sight.by_iteration.get(entry.event.iteration)
+        text = text or (sight.idea(sight.all[id]) if id else "")
     return {
         "seq": entry.seq,
         "time": entry.time,
@@ -185,14 +178,22 @@ def _said(event: Event) -> tuple[str, str, str | None] | None:
 
 
 def failures(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
-    """Candidates that were not valid, grouped by status and by the first line of what was told them."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    """Candidates that were not valid, grouped by status and by the first line of what was told them.
+
+    Lines that differ in their numbers alone are one group; the numbers that differ stand as `…` in its line.
+    """
+    groups: dict[tuple[str, tuple[str, ...]], list[Summary]] = {}
     for one in sight.all.values():
         if not one.valid:
-            groups.setdefault((one.status, one.first_error_line), []).append(one.id)
+            groups.setdefault((one.status, tuple(_NUMBER.split(one.first_error_line))), []).append(one)
     found: list[dict[str, Any]] = [
-        {"status": status, "line": line, "count": len(ids), "candidates": [brief(sight, id) for id in ids[-6:][::-1]]}
-        for (status, line), ids in groups.items()
+        {
+            "status": status,
+            "line": _shared([one.first_error_line for one in members]),
+            "count": len(members),
+            "candidates": [brief(sight, one.id) for one in members[-6:][::-1]],
+        }
+        for (status, _), members in groups.items()
     ]
     found.sort(key=lambda group: (-group["count"], group["status"], group["line"]))
     by_status: dict[str, int] = {}
@@ -205,6 +206,17 @@ def failures(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "by_status": dict(sorted(by_status.items(), key=lambda pair: -pair[1])),
         "groups": found,
     }
+
+
+_NUMBER = re.compile(r"(?<![A-Za-z_])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def _shared(lines: Sequence[str]) -> str:
+    """One line for lines that differ in their numbers at most."""
+    words = _NUMBER.split(lines[0])
+    numbers = zip(*(_NUMBER.findall(line) for line in lines), strict=True)
+    kept = [same[0] if len(set(same)) == 1 else "…" for same in numbers]
+    return "".join(map("".join, itertools.zip_longest(words, kept, fillvalue="")))
 
 
 def costs(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
@@ -263,17 +275,3 @@ def _direction(sight: Sight, name: str) -> str:
 
 def _change(before: Any, after: float) -> float | None:
     return after / before - 1 if isinstance(before, int | float) and before else None
-
-
-def _seed_hypervolume(sight: Sight, split: str) -> float | None:
-    from vevolve.archive import pareto
-
-    axes = sight.archive.objectives
-    losses = {
-        spot.loss
-        for one in sight.all.values()
-        if one.operation == "seed"
-        for spot in one.spots
-        if spot.split == split and not spot.family and spot.loss is not None
-    }
-    return pareto.hypervolume(losses, tuple(axis.loss(axis.worst) for axis in axes)) if losses else None

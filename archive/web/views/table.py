@@ -24,7 +24,7 @@ FACETS: dict[str, Callable[[Summary], str]] = {
 def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     """One page of the candidates that a query chooses, and how many every facet has."""
     split, family = split_and_family(sight, query)
-    ranks = sight.ranks(split)
+    ranks = sight.ranking(split).ranks()
     found = _searched(sight, query.get("q", "").strip())
     if query.get("pinned"):
         found = [one for one in found if one.id in sight.notes]
@@ -51,7 +51,7 @@ def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         **facts(sight),
         "split": split,
         "family": family,
-        "families": sight.archive.families(),
+        "families": sight.families(),
         "query": {key: value for key, value in query.items() if value},
         "total": len(sight.all),
         "found": len(found),
@@ -78,7 +78,7 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     x, y = axes(sight, query)
     names = list(dict.fromkeys([x, y, *(axis.name for axis in sight.archive.objectives)]))
     certified = certificates.issued(sight.archive)
-    best = sight.front(split, family)
+    best = set(sight.ranking(split, family).front)
     labels: dict[str, int] = {}
     candidates: list[list[Any]] = []
     owner: list[int] = []
@@ -130,7 +130,7 @@ def split_and_family(sight: Sight, query: Mapping[str, str]) -> tuple[str, str]:
     wanted = query.get("split", "")
     split = wanted if wanted in ("search", "select", "sealed") else sight.split
     family = query.get("family", "")
-    return split, family if family in sight.archive.families() else ""
+    return split, family if family in sight.families() else ""
 
 
 def axes(sight: Sight, query: Mapping[str, str]) -> tuple[str, str]:

@@ -122,15 +122,18 @@ def runs(tmp_path: Path) -> Path:
 class Served:
     """A page that is served on loopback by a thread."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shelf: Any = None) -> None:
         uvicorn = pytest.importorskip("uvicorn")
         pytest.importorskip("starlette")
         from vevolve.archive.web.app import create
+        from vevolve.archive.web.library import Library
 
+        self._library = Library(root)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(create(root), log_level="error", timeout_graceful_shutdown=0)
+        app = create(self._library, shelf=shelf)
+        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
@@ -149,16 +152,16 @@ class Served:
         return json.loads(text)
 
     def close(self) -> None:
-        self._server.should_exit = True
+        self._library.ending = self._server.should_exit = True
         self._thread.join(10)
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], Served]]:
+def serve() -> Iterator[Callable[..., Served]]:
     opened: list[Served] = []
 
-    def start(root: Path) -> Served:
-        opened.append(Served(root))
+    def start(root: Path, shelf: Any = None) -> Served:
+        opened.append(Served(root, shelf))
         return opened[-1]
 
     yield start

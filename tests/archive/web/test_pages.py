@@ -130,6 +130,32 @@ def test_failures_are_grouped_by_status_and_first_line(runs: Path, serve: Serve)
     ]
 
 
+def test_failures_that_differ_in_their_numbers_alone_are_one_group(runs: Path, serve: Serve) -> None:
+    with Archive.open(runs / "20260101-plain", write=True) as archive:
+        for number, overlap in ((4, "1.00e-01"), (5, "-3"), (6, "0.25")):
+            text = f"circles x1 overlap by {overlap}; 1e-09 is excused"
+            archive.append(told(number, f"x = {number}", status="wrong", feedback=text))
+    groups = serve(runs).data(f"{RUN}/failures.json")["groups"]
+    assert [(one["line"], one["count"]) for one in groups] == [
+        ("circles x1 overlap by …; 1e-09 is excused", 3),
+        ("IndexError: out of range", 1),
+    ]
+
+
+def test_a_long_way_without_gains_becomes_one_line_of_the_lineage(tmp_path: Path, serve: Serve) -> None:
+    source, steps = SEED, 250
+    with Archive.create(tmp_path / "r", started()) as archive:
+        archive.append(told(0, SEED, (0.9, 0.9), operation="seed"))
+        for number in range(1, steps + 1):
+            parent, source = Candidate(source).id, f"N = {number}\n{SEED}"
+            points = (0.1, 0.1) if number == steps else (0.95, 0.95)
+            archive.append(told(number, source, points, parents=(parent,)))
+    found = serve(tmp_path / "r").data("/run/r/lineage.json")
+    assert [node["iteration"] for node in found["nodes"]] == [0, steps]
+    assert [(edge["between"], edge["first"]) for edge in found["edges"]] == [(steps - 1, True)]
+    assert found["passed"] == steps - 1 and len(found["story"]["steps"]) == steps + 1
+
+
 def test_costs_are_by_proposer_and_by_what_was_gained(runs: Path, serve: Serve) -> None:
     (row,) = serve(runs).data(f"{RUN}/costs.json")["rows"]
     assert (row["proposer"], row["input_tokens"]) == ("openai:gpt", 3000)
@@ -266,16 +292,6 @@ def test_an_empty_run_has_every_page(tmp_path: Path, serve: Serve) -> None:
     shown = {view: served.ask(f"/run/r{view}")[0] for view in VIEWS if view != "/compare"}
     assert set(shown.values()) == {200}
     assert served.ask("/run/r/compare")[0] == 400
-
-
-def test_a_stored_leaderboard_is_linked_and_shown(runs: Path, serve: Serve) -> None:
-    served = serve(runs)
-    assert "/leaderboard" not in served.ask("/")[2] and served.ask("/leaderboard")[0] == 404
-    (runs / "leaderboard.json").write_text(
-        json.dumps([{"method": "<b>quest</b>", "error": 0.5}, {"method": "b", "error": 1}])
-    )
-    text = served.ask("/leaderboard")[2]
-    assert "&lt;b&gt;quest&lt;/b&gt;" in text and 'href="/leaderboard"' in served.ask("/")[2]
 
 
 def test_the_stream_begins_where_the_reader_left_off(runs: Path, serve: Serve) -> None:
