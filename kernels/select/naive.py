@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from vevolve.kernels.select.hamming import BITS
+from vevolve.kernels.select.tables import GAIN
 
 
 def hamming(
@@ -31,10 +32,52 @@ def hamming(
             score = (bits[:, None].bool() ^ signs).sum(dim=(1, 2))
             score[:sinks] = -1
             score[max(n - window, 0) :] = -1
-            order = sorted(range(n), key=lambda i: (i // 32, i % 4, i))
-            best = score[order].argsort(stable=True)[:wanted].tolist()
-            chosen[b].append({order[place] for place in best})
+            chosen[b].append(_earliest(score, wanted))
     return chosen
+
+
+def _earliest(score: torch.Tensor, wanted: int) -> set[int]:
+    """The tokens of the lowest scores [n], among equals the earliest block of 32, in it by (token mod 4, token)."""
+    order = sorted(range(len(score)), key=lambda i: (i // 32, i % 4, i))
+    best = score[order].argsort(stable=True)[:wanted].tolist()
+    return {order[place] for place in best}
+
+
+def product_tables(query: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
+    """Gains of each centroid before they are rounded, float64 [B, H, m, entries]; arguments as of `Product`."""
+    parts = query.double().sum(dim=2).reshape(*query.shape[:2], codebooks.shape[-3], -1)  # [B, H, m, d / m]
+    products: torch.Tensor = (codebooks.double() * parts[..., None, :]).sum(dim=-1)
+    found = products - products.amin(dim=-1, keepdim=True)
+    return found / found.amax(dim=(-2, -1), keepdim=True) * GAIN
+
+
+def soft_tables(query: torch.Tensor, planes: torch.Tensor, tables: int, tau: float) -> torch.Tensor:
+    """Each table's softmax over its buckets, summed over the group, float64 [B, H, L, 2^P], by the definition."""
+    count = len(planes) // tables
+    h = (query.double() @ planes.double().T).tanh() / query.shape[3] ** 0.5
+    corners = 2.0 * (torch.arange(1 << count, device=query.device)[:, None] >> torch.arange(count).to(query.device) & 1)
+    logits: torch.Tensor = h.reshape(*query.shape[:3], tables, count) @ (corners.double() - 1).T / tau
+    return logits.softmax(dim=-1).sum(dim=2)
+
+
+def sums(tables: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """The sum of each token's entries [n], of tables [parts, entries] and codes [n, parts] of one head."""
+    return tables.gather(1, codes.long().T).sum(dim=0)
+
+
+def nearest(
+    distances: torch.Tensor, wanted: int, sinks: int, window: int, low: int = 0, shift: int = 0, bins: int = 0
+) -> set[int]:
+    """The tokens of one head by whole distances [n], forced ones first, the earliest among equals.
+
+    With bins, distances count by their bin in the frame (low, shift) alone.
+    """
+    score = ((distances.long() - low) >> shift) + 1
+    if bins:
+        score = score.clamp(0, bins - 1)
+    score[:sinks] = torch.iinfo(torch.int64).min if not bins else 0
+    score[max(len(score) - window, 0) :] = torch.iinfo(torch.int64).min if not bins else 0
+    return _earliest(score, wanted)
 
 
 def page_scores(query: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor) -> torch.Tensor:

@@ -155,4 +155,5 @@ def emit(
         low = tl.load(frames + 2 * unit)
         wide = tl.load(frames + 2 * unit + 1)
         tl.store(thresholds + unit, low + ((cut - 1) << wide))
-        tl.store(misled + unit, (((cut == 0) | (cut == BINS - 1)) & (goal < length)).to(tl.int32))
+        among = below + tl.sum(tl.where(level == cut, totals, 0), axis=0)
+        tl.store(misled + unit, (((cut == 0) | (cut == BINS - 1)) & (goal < among)).to(tl.int32))

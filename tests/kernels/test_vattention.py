@@ -1,0 +1,174 @@
+"""vAttention's step against its twin on the same random numbers, and the twin's promises by Monte Carlo."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tests.kernels.cases import DEVICE, TOLERANCE, cache_of, choose, query_of, relative_error
+
+from vevolve.errors import BadInput
+from vevolve.kernels.attend import naive as attend_naive
+from vevolve.kernels.cache import Cache
+from vevolve.kernels.sample import naive
+from vevolve.kernels.sample.promises import promised
+from vevolve.kernels.sample.vattention import VAttention
+from vevolve.kernels.select.hamming import BITS, Hamming, encode
+
+BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """A predictor that has made up its mind."""
+
+    ids: torch.Tensor
+    counts: torch.Tensor
+
+    def __call__(self, query: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.ids, self.counts
+
+
+def given(cache: Cache, listed: int) -> Given:
+    """Distinct tokens of each head, fewer in a shorter sequence."""
+    ids, _ = choose(cache, listed)
+    counts = (ids >= 0).sum(dim=-1, dtype=torch.int32)
+    return Given(ids.sort(dim=-1, descending=True).values, counts)
+
+
+def _twin(step: VAttention, query: torch.Tensor, predictor: Given, seed: int, b: int, h: int, mode: str) -> naive.Drawn:
+    cache = step.cache
+    keys, values = (cache.rows(tensor, b)[h].float().cpu() for tensor in (cache.keys, cache.values))
+    fixed = predictor.ids[b, h, : int(predictor.counts[b, h])].long().cpu()
+    uniform = naive.numbers(seed, b * cache.heads + h, len(keys))
+    promises = promised(mode, 0.2, 0.2)
+    rule = {"share": step.share, "least": step.least, "wanted": int(step.sizes[b, h])}
+    return naive.sample(query[b, h].float().cpu(), keys, values, fixed, promises, uniform, **rule)
+
+
+def test_the_generator_is_philox() -> None:
+    # The known answer of Random123 for counter and key 0.
+    zero = torch.zeros(1, dtype=torch.int64)
+    assert [int(word) for word in naive.philox(0, zero, 0)] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "heads", "group", "width", "dtype", "page", "mode"),
+    [
+        pytest.param((300,), 1, 5, 64, FP32, None, "output", id="G5"),
+        pytest.param((400, 37), 1, 3, 96, FP16, 16, "output", id="ragged-paged-G3-d96"),
+        pytest.param((260,), 2, 1, 128, BF16, None, "numerator", id="two-heads-G1-d128"),
+        pytest.param((129, 5), 1, 3, 64, FP32, None, "denominator", id="fewer-than-the-pilot"),
+    ],
+)
+def test_the_step_agrees_with_the_twin(
+    lengths: tuple[int, ...], heads: int, group: int, width: int, dtype: torch.dtype, page: int | None, mode: str
+) -> None:
+    cache = cache_of(lengths, heads, width, dtype, page)
+    query, predictor = query_of(cache, group) / 2, given(cache, 11)
+    step = VAttention.of(cache, predictor, group, 0.2, 0.2, mode, pilot=0.15, least=16, seed=1 << 40)
+    out, lse = step(query, checked=True)
+    assert int(step.seed) == (1 << 40) + 1 and not step.short.any()
+    for b in range(len(lengths)):
+        for h in range(heads):
+            drawn = _twin(step, query, predictor, 1 << 40, b, h, mode)
+            found = int(step.counts[b, h])
+            assert step.ids[b, h, :found].tolist() == drawn.ids.tolist()
+            assert torch.allclose(step.log_prob[b, h, :found].double().cpu(), drawn.log_prob, atol=1e-6)
+            assert int(step.pilots[b, h]) == drawn.pilot
+            left = lengths[b] - int(predictor.counts[b, h]) - drawn.pilot
+            need = min(max(drawn.needed, drawn.pilot, 16), left)
+            assert int(step.sizes[b, h]) == pytest.approx(need, rel=0.02, abs=1)
+    truth, true_lse = attend_naive.attend(query, cache, step.ids, step.log_prob, step.counts)
+    assert relative_error(out, truth) < TOLERANCE[dtype]
+    assert torch.allclose(lse.double(), true_lse, atol=TOLERANCE[dtype])
+
+
+def test_a_later_call_draws_anew_and_the_same_seed_draws_the_same() -> None:
+    cache = cache_of((300,), 1, 64, FP32)
+    query, predictor = query_of(cache, 2) / 2, given(cache, 11)
+    step = VAttention.of(cache, predictor, 2, 0.5, 0.5, least=16)
+    found = []
+    for seed in (3, 4, 3):
+        step.seed.fill_(seed)
+        step(query)
+        found.append(step.ids[0, 0, : int(step.counts)].tolist())
+    assert found[0] == found[2] != found[1]
+
+
+def test_over_a_real_predictor_a_promise_of_nearly_no_error_reads_everything() -> None:
+    cache = cache_of((210,), 1, 64, FP32, 16)
+    query = query_of(cache, 3)
+    planes = torch.randn(1, 64, BITS, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    codes = torch.zeros(1, 1, 224, dtype=torch.int32, device=DEVICE)
+    codes[:, :, :210] = encode(cache.rows(cache.keys, 0)[None], planes)
+    step = VAttention.of(cache, Hamming.of(planes, codes, cache.lengths, 20, window=4, chunk=1024), 3, 1e-6, 0.01)
+    out, _ = step(query, checked=True)
+    assert sorted(step.ids[0, 0, : int(step.counts)].tolist()) == list(range(210))
+    assert relative_error(out, attend_naive.attend(query, cache)[0]) < TOLERANCE[FP32]
+
+
+def test_too_little_room_is_told_and_the_list_stays_within_it() -> None:
+    cache = cache_of((400,), 1, 64, FP32)
+    query, predictor = query_of(cache, 1), given(cache, 11)
+    step = VAttention.of(cache, predictor, 1, 1e-3, 0.01, pilot=0.1, least=16, room=150)
+    out, _ = step(query, checked=True)
+    assert int(step.short) == 1 and int(step.sizes) > 150 and 60 < int(step.counts) <= 150
+    assert out.isfinite().all()
+
+
+def _trials(mode: str, epsilon: float, delta: float, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Errors of numerators and denominators, relative, and what each token weighed, of `count` draws of the twin."""
+    rng = torch.Generator().manual_seed(5)
+    keys, values = torch.randn(400, 8, generator=rng), 1 + torch.randn(400, 8, generator=rng)
+    query = torch.randn(1, 8, generator=rng)
+    w = (keys.double() @ query[0].double() / 8**0.5).exp()
+    fixed = w.topk(20).indices
+    numerator, denominator = w @ values.double(), w.sum()
+    errors, weights = torch.zeros(count, 2), torch.zeros(count, 400, dtype=torch.float64)
+    for trial in range(count):
+        uniform = naive.numbers(77, trial, 400)
+        promises = promised(mode, epsilon, delta)
+        drawn = naive.sample(query, keys, values, fixed, promises, uniform, share=6554, least=32)
+        weights[trial, drawn.ids] = (-drawn.log_prob).exp()
+        errors[trial, 0] = ((weights[trial] * w) @ values.double() - numerator).norm() / numerator.norm()
+        errors[trial, 1] = ((weights[trial] * w).sum() - denominator) / denominator
+    return errors[:, 0], errors[:, 1], weights
+
+
+@pytest.mark.parametrize(("mode", "which"), [("denominator", 1), ("numerator", 0)])
+def test_every_token_weighs_one_in_the_mean_and_a_promise_is_kept_as_often_as_it_says(mode: str, which: int) -> None:
+    # In fixed streams: 400 draws, four standard errors for one mean, five for the worst of 400.
+    errors = _trials(mode, 0.08, 0.2, 400)
+    weights = errors[2]
+    spread = weights.std(dim=0).clamp(min=1e-12) / 400**0.5
+    assert (weights.mean(dim=0) - 1).div(spread).abs().max() < 5
+    signed = errors[1]
+    assert abs(float(signed.mean())) < 4 * float(signed.std()) / 400**0.5
+    broken = float((errors[which].abs() > 0.08).double().mean())
+    assert 0.02 < broken <= 0.2 + 2 * (0.2 * 0.8 / 400) ** 0.5
+
+
+def test_bad_input_is_one_clear_error() -> None:
+    cache = cache_of((300,), 2, 64, FP32)
+    query, predictor = query_of(cache, 2), given(cache, 11)
+    with pytest.raises(BadInput, match="mode out of denominator, numerator, output, got 'ratio'"):
+        VAttention.of(cache, predictor, 2, 0.1, 0.1, "ratio")
+    with pytest.raises(BadInput, match="delta in"):
+        VAttention.of(cache, predictor, 2, 0.1, 1.0)
+    with pytest.raises(BadInput, match="predictor for 1 sequences of 2 KV heads, got 1 of 1"):
+        VAttention.of(cache, Given(predictor.ids[:, :1], predictor.counts[:, :1]), 2, 0.1, 0.1)
+    with pytest.raises(BadInput, match="so that 11 chosen ones and a pilot of about 32 fit, got 40"):
+        VAttention.of(cache, predictor, 2, 0.1, 0.1, room=40)
+    step = VAttention.of(cache, predictor, 2, 0.1, 0.1)
+    with pytest.raises(BadInput, match="query of type float32, got float16"):
+        step(query.half())
+    with pytest.raises(BadInput, match="query to be contiguous"):
+        step(query.mT.contiguous().mT)
+    predictor.ids[0, 1, 2] = predictor.ids[0, 1, 3]
+    with pytest.raises(BadInput, match=r"distinct ids of the predictor, got some twice at \[0, 1\]"):
+        step(query, checked=True)
+    predictor.ids[0, 0, 0] = 300
+    with pytest.raises(BadInput, match=r"ids in 0 to 299 at \[0, 0\], got"):
+        step(query, checked=True)
