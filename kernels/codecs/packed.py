@@ -71,11 +71,7 @@ class Packed:
 
     def unpack(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values as they are read back, float32 [B, H, n, d]."""
-        steps = torch.arange(16 // self.bits, device=self.key_codes.device)[:, None, None] * self.bits
-        found = []
-        for codes in (self.key_codes, self.value_codes):
-            parts = (codes.int()[..., None, :, :] >> steps) & ((1 << self.bits) - 1)
-            found.append(parts.flatten(3, 4).float())
+        found = [from_words(codes, self.bits).float() for codes in (self.key_codes, self.value_codes)]
         key_step, key_zero = self.key_scales.float().unbind(3)
         value_step, value_zero = self.value_scales.float().unbind(3)
         keys = found[0] * key_step[:, :, :, None] + key_zero[:, :, :, None]
@@ -182,6 +178,21 @@ class Packed:
         return max(1, min(64, FILL * cores // units, tiles // 2))
 
 
+def to_words(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Codes int32 [B, H, tiles, 128, d] as words int16 [B, H, tiles, 128 * bits / 16, d], as of `Packed`."""
+    parts = codes.reshape(*codes.shape[:3], 16 // bits, -1, codes.shape[4])
+    places = torch.arange(16 // bits, device=codes.device)[:, None, None] * bits
+    words = (parts << places).sum(dim=3)
+    # The highest bit is the sign of an int16.
+    return torch.where(words >= 1 << 15, words - (1 << 16), words).to(torch.int16)
+
+
+def from_words(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """The codes int32 [B, H, tiles, 128, d] of words."""
+    places = torch.arange(16 // bits, device=words.device)[:, None, None] * bits
+    return ((words.int()[..., None, :, :] >> places) & ((1 << bits) - 1)).flatten(3, 4)
+
+
 def _tiled(tensor: torch.Tensor) -> torch.Tensor:
     """[B, H, n, d] as [B, H, tiles, 128, d]."""
     return tensor.reshape(*tensor.shape[:2], -1, TILE, tensor.shape[3])
@@ -195,8 +206,4 @@ def _quantise(tiled: torch.Tensor, bits: int, dim: int) -> tuple[torch.Tensor, t
     step = ((tiled.amax(dim=dim, keepdim=True) - low) / most).half().clamp(min=2.0**-14)
     zero = low.half()
     codes = ((tiled - zero.float()) / step.float()).round().clamp(0, most).int()
-    parts = codes.reshape(*codes.shape[:3], 16 // bits, -1, codes.shape[4])
-    places = torch.arange(16 // bits, device=tiled.device)[:, None, None] * bits
-    words = (parts << places).sum(dim=3)
-    # The highest bit is the sign of an int16.
-    return torch.where(words >= 1 << 15, words - (1 << 16), words).to(torch.int16), torch.cat([step, zero], dim=dim)
+    return to_words(codes, bits), torch.cat([step, zero], dim=dim)

@@ -1,0 +1,234 @@
+"""A cache of rotated codes, as TurboQuant has it (Zandieh et al. 2025, arXiv:2504.19874), and attention that reads it.
+
+    y = R x / |x|,  code = the level nearest to each coordinate of y,  read back as |x| R^T levels[code],
+
+the mode of least squared error; R is orthogonal, one for all heads, levels one codebook for all coordinates. Keys and
+values are never rotated back: q . R^T y = R q . y, so the query is rotated, once, and a sum of values is, once, at the
+end. 2, 4 or 8 bits a coordinate and 16 for each norm. (The product mode, with signs of a second projection, is not
+here.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton.language as tl  # type: ignore[import-untyped]
+
+from vevolve.errors import BadInput
+from vevolve.kernels.attend.attend import Workspace
+from vevolve.kernels.attend.merge_kernel import INTERPRETED
+from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
+from vevolve.kernels.codecs.packed import FILL, TILE, WIDTHS_OF_CODES, from_words, to_words
+from vevolve.kernels.codecs.rotated_kernel import attend as kernel
+from vevolve.kernels.launch import launch, options, overlaps, power_of_two
+
+ORTHOGONAL = 1e-3
+"""How far R R^T may be from the identity."""
+POINTS = 20_000
+"""On which the density of a coordinate is summed."""
+ROUNDS = 60
+"""Of Lloyd's algorithm."""
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """Keys and values of one layer as codes of rotated vectors.
+
+    Attributes:
+        bits: of a code.
+        spin: R, float32 [d, d].
+        levels: float32 [2 ** bits].
+        key_codes: int16 [B, H, tiles, 128 * bits / 16, d]; bits `bits * j` of word t are token t + j * words.
+        key_norms: float16 [B, H, tiles, 128].
+        value_codes: like key_codes.
+        value_norms: like key_norms.
+    """
+
+    bits: int
+    spin: torch.Tensor
+    levels: torch.Tensor
+    key_codes: torch.Tensor
+    key_norms: torch.Tensor
+    value_codes: torch.Tensor
+    value_norms: torch.Tensor
+
+    @property
+    def bits_per_element(self) -> float:
+        """Of keys and values, norms included, rotation and levels not."""
+        tensors = (self.key_codes, self.key_norms, self.value_codes, self.value_norms)
+        return 8 * sum(tensor.nbytes for tensor in tensors) / (2 * self.key_norms.numel() * self.spin.shape[0])
+
+    @staticmethod
+    def of(keys: torch.Tensor, values: torch.Tensor, spin: torch.Tensor, levels: torch.Tensor) -> Rotated:
+        """Quantise keys and values [B, H, n, d]; what is missing of a last tile of 128 tokens is filled up.
+
+        Args:
+            keys: [B, H, n, d].
+            values: [B, H, n, d].
+            spin: float32 [d, d], orthogonal, such as from `rotation`.
+            levels: float32 [4], [16] or [256], ascending, such as from `codebook`.
+
+        Raises:
+            BadInput: shapes, types, another number of levels, or a matrix that is not orthogonal.
+        """
+        bits = len(levels).bit_length() - 1
+        if bits not in WIDTHS_OF_CODES or len(levels) != 1 << bits:
+            raise BadInput(f"Expected 4, 16 or 256 levels, got {len(levels)}.")
+        if keys.dim() != 4 or keys.shape != values.shape or not keys.shape[2] or keys.shape[3] not in WIDTHS:
+            words = f"{list(keys.shape)} and {list(values.shape)}"
+            raise BadInput(f"Expected keys and values [B, H, 1 or more, d in {WIDTHS}], got {words}.")
+        width = keys.shape[3]
+        whole("spin", spin, torch.float32, (width, width))
+        whole("levels", levels, torch.float32, (None,))
+        one_device(keys, values, spin, levels)
+        if bool((levels[1:] < levels[:-1]).any()):
+            raise BadInput("Expected levels in ascending order, got others; sort them first.")
+        off = float((spin @ spin.T - torch.eye(width, device=spin.device)).abs().max())
+        if not off < ORTHOGONAL:
+            raise BadInput(f"Expected an orthogonal matrix to rotate by, got one whose R R^T is off by {off:.2g}.")
+        return Rotated(bits, spin, levels, *_quantise(keys, spin, levels, bits), *_quantise(values, spin, levels, bits))
+
+    def unpack(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values as they are read back, float32 [B, H, tiles * 128, d]."""
+        found: list[torch.Tensor] = []
+        for codes, norms in ((self.key_codes, self.key_norms), (self.value_codes, self.value_norms)):
+            turned = self.levels[from_words(codes, self.bits).long()] @ self.spin
+            found.append((turned * norms.float()[..., None]).flatten(2, 3))
+        return found[0], found[1]
+
+    def workspace(self, query: torch.Tensor) -> Workspace:
+        """To keep for calls with queries of this shape."""
+        batch, heads, group, width = query.shape
+        return Workspace.of(batch * heads, group, width, self._splits(query), query.device)
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        lengths: torch.Tensor,
+        *,
+        scale: float | None = None,
+        splits: int | None = None,
+        stages: int = 3,
+        warps: int = 4,
+        workspace: Workspace | None = None,
+        checked: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attend from one query per head to all tokens.
+
+        Args:
+            query: [B, H, G, d], contiguous.
+            lengths: int32 [B], tokens of each sequence, 1 or more.
+            scale: of the scores; d ** -0.5 by default.
+            splits: programs that share a head's tokens.
+            stages: of the pipeline that fetches tiles ahead.
+            warps: of 32 threads.
+            workspace: to reuse, from `workspace`.
+            checked: also look at the lengths, which waits for the device.
+
+        Returns:
+            out [B, H, G, d] of the query's type, and the natural logarithm of the denominator, float32 [B, H, G].
+
+        Raises:
+            BadInput: shapes, types or strides; with `checked` also lengths.
+        """
+        batch, heads, tiles, _, width = self.key_codes.shape
+        if query.dtype not in DTYPES:
+            raise BadInput(f"Expected a query of bfloat16, float16 or float32, got {query.dtype}.")
+        whole("query", query, query.dtype, (batch, heads, None, width))
+        whole("lengths", lengths, torch.int32, (batch,))
+        one_device(query, lengths, self.key_codes)
+        if checked and bool(((lengths < 1) | (lengths > tiles * TILE)).any()):
+            raise BadInput(f"Expected lengths of 1 to {tiles * TILE}, got {lengths.tolist()}.")
+        group = query.shape[2]
+        splits = splits or self._splits(query)
+        workspace = workspace or Workspace.of(batch * heads, group, width, splits, query.device)
+        if workspace.partial.numel() < batch * heads * splits * group * width:
+            raise BadInput(f"Expected a workspace for {splits} splits, got one that is too small.")
+        turned = query.float() @ self.spin.T
+        result, lse = torch.empty_like(turned), torch.empty(query.shape[:3], device=query.device)
+        # Coordinates of unit vectors: float16 holds them more finely than bfloat16.
+        exact = INTERPRETED or query.dtype == torch.float32
+        launch(
+            kernel,
+            (splits, batch * heads),
+            turned,
+            self.key_codes,
+            self.key_norms,
+            self.value_codes,
+            self.value_norms,
+            self.levels,
+            lengths,
+            workspace.partial,
+            workspace.stats,
+            workspace.arrivals,
+            result,
+            lse,
+            width**-0.5 if scale is None else scale,
+            tiles,
+            splits,
+            UNITS=heads,
+            ROWS=group,
+            WIDTH=width,
+            BITS=self.bits,
+            TILE=TILE,
+            KIND=tl.float32 if exact else tl.float16,
+            PRECISION="ieee" if exact else "tf32",
+            SPLITS_PADDED=power_of_two(splits),
+            WIDTH_PADDED=power_of_two(width),
+            ROWS_PADDED=max(16, power_of_two(group)),
+            ROWS_MERGED=power_of_two(group),
+            MERGED=min(16, power_of_two(splits)),
+            STAGES=stages,
+            OVERLAP=overlaps(query.device),
+            num_warps=warps,
+            **options(query.device),
+        )
+        return (result @ self.spin).to(query.dtype), lse
+
+    def _splits(self, query: torch.Tensor) -> int:
+        tiles, units = self.key_codes.shape[2], query.shape[0] * query.shape[1]
+        if query.device.type != "cuda":
+            return min(2, tiles)
+        cores = torch.cuda.get_device_properties(query.device).multi_processor_count
+        return max(1, min(64, FILL * cores // units, tiles // 2))
+
+
+def rotation(width: int, rng: torch.Generator) -> torch.Tensor:
+    """A uniformly random orthogonal matrix, float32 [width, width]."""
+    q, r = torch.linalg.qr(torch.randn(width, width, generator=rng))
+    turned: torch.Tensor = q * r.diagonal().sign()
+    return turned.contiguous()
+
+
+def codebook(bits: int, width: int) -> torch.Tensor:
+    """The levels of least squared error for a coordinate of a random unit vector, float32 [2 ** bits], ascending.
+
+    By Lloyd's algorithm on its density, proportional to (1 - t^2)^((width - 3) / 2).
+    """
+    t = (torch.arange(POINTS, dtype=torch.float64) + 0.5) * (2 / POINTS) - 1
+    density = (1 - t.square()) ** ((width - 3) / 2)
+    mass, moment = (torch.cat([each.new_zeros(1), each.cumsum(0)]) for each in (density, density * t))
+    # For many levels, theirs is the cube root of the density.
+    fine = density.pow(1 / 3).cumsum(0)
+    starts = (torch.arange(1 << bits) + 0.5) / (1 << bits) * fine[-1]
+    levels = t[torch.searchsorted(fine, starts).clamp(max=POINTS - 1)]
+    for _ in range(ROUNDS):
+        cuts = torch.searchsorted(t, (levels[1:] + levels[:-1]) / 2)
+        cuts = torch.cat([cuts.new_zeros(1), cuts, cuts.new_full((1,), POINTS)])
+        held = mass[cuts].diff()
+        levels = torch.where(held > 0, moment[cuts].diff() / held.clamp(min=1e-300), levels)
+    return levels.float()
+
+
+def _quantise(
+    vectors: torch.Tensor, spin: torch.Tensor, levels: torch.Tensor, bits: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Words and norms of vectors [B, H, n, d], padded to whole tiles."""
+    batch, heads, n, width = vectors.shape
+    padded = torch.nn.functional.pad(vectors.float(), (0, 0, 0, -n % TILE))
+    tiled = padded.reshape(batch, heads, -1, TILE, width)
+    norms = torch.linalg.vector_norm(tiled, dim=-1)
+    unit = (tiled / norms.clamp(min=1e-30)[..., None]) @ spin.T
+    codes = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2).int()
+    return to_words(codes, bits), norms.clamp(max=65504).half()
