@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARIES = ("numpy", "scipy", "torch", "triton")
+"""Distributions that may be imported. Not every build of torch requires Triton, whose interpreter runs on a CPU."""
 LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip", "__pycache__"}
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 DEVICES = ("/dev/null", "/dev/urandom")

@@ -57,11 +57,11 @@ class Launch:
     grid: tuple[Product, ...]
     options: Mapping[str, int]
 
-    def shape(self, sizes: Mapping[str, Number]) -> tuple[int, int, int]:
+    def shape(self, sizes: Mapping[str, Number], most: int = MAX_PROGRAMS) -> tuple[int, int, int]:
         """Programs along each axis. Raises `CandidateFault` for none or too many."""
         axes = (*(axis.of(sizes) for axis in self.grid), 1, 1)[:3]
-        if min(axes) < 1 or math.prod(axes) > MAX_PROGRAMS:
-            raise CandidateFault("interface", f"`{self.kernel}` is launched on a grid of {axes}; 1 to {MAX_PROGRAMS}")
+        if min(axes) < 1 or math.prod(axes) > most:
+            raise CandidateFault("interface", f"`{self.kernel}` is launched on a grid of {axes}; 1 to {most} programs")
         return axes[0], axes[1], axes[2]
 
 
@@ -83,12 +83,12 @@ class Program:
     launches: tuple[Launch, ...]
     scratch: Mapping[str, tuple[str, Product]]
 
-    def elements(self, sizes: Mapping[str, Number]) -> dict[str, int]:
+    def elements(self, sizes: Mapping[str, Number], most: int = MAX_SCRATCH) -> dict[str, int]:
         """How large each scratch buffer is. Raises `CandidateFault` for an empty or too large one."""
         found = {name: size.of(sizes) for name, (_, size) in self.scratch.items()}
         for name, count in found.items():
-            if not 1 <= count <= MAX_SCRATCH:
-                raise CandidateFault("interface", f"SCRATCH: `{name}` has {count} elements; 1 to {MAX_SCRATCH}")
+            if not 1 <= count <= most:
+                raise CandidateFault("interface", f"SCRATCH: `{name}` has {count} elements; 1 to {most}")
         return found
 
 

@@ -96,7 +96,7 @@ def attend(process: Process, program: Program, case: Case) -> Run:
             memory.store(_answer(answer))
     memory.launch()
     memory.tally.launches.pop()
-    return Run(case, _errors(memory["out"].reshape(case.query.shape), case), memory.tally)
+    return Run(case, errors(memory["out"].reshape(case.query.shape), case), memory.tally)
 
 
 def _answer(frame: Frame) -> Frame:
@@ -107,9 +107,10 @@ def _answer(frame: Frame) -> Frame:
     return frame
 
 
-def _errors(out: NDArray[np.generic], case: Case) -> NDArray[np.float64]:
+def errors(out: NDArray[np.generic], case: Case) -> NDArray[np.float64]:
+    """Relative L2 error of each query head, [B, H, G], against float64; NaN where `out` holds what is no number."""
     true = reference(case)
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.linalg.norm(out.astype(np.float64) - true, axis=-1)
-    errors: NDArray[np.float64] = off / np.linalg.norm(true, axis=-1)
-    return errors
+    found: NDArray[np.float64] = off / np.linalg.norm(true, axis=-1)
+    return found

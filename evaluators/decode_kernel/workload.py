@@ -103,19 +103,34 @@ def reference(case: Case) -> NDArray[np.float64]:
 
 def cases(split: Split, seed: Seed) -> tuple[Case, ...]:
     """The cases of a split."""
-    return tuple(_case(shape, seed.derive("case", number)) for number, shape in enumerate(SHAPES[split]))
+    return tuple(draw(shape, seed.derive("case", number)) for number, shape in enumerate(SHAPES[split]))
 
 
-def _case(shape: tuple[int, int, int, int, int], seed: Seed) -> Case:
-    batch, heads, group, n, m = shape
-    draw = np.random.default_rng(seed.integer)
-    keys, values = draw.standard_normal((2, batch, heads, n, WIDTH)).astype(np.float16)
-    query = draw.standard_normal((batch, heads, group, WIDTH)).astype(np.float16)
-    ids = np.stack([[draw.permutation(n)[:m] for _ in range(heads)] for _ in range(batch)]).astype(np.int32)
+def draw(shape: tuple[int, int, int, int, int], seed: Seed, width: int = WIDTH) -> Case:
+    """A case of a shape B, H, G, n, m."""
+    batch, heads, group, n, _ = shape
+    random = np.random.default_rng(seed.integer)
+    place = (batch, heads, n, width)
+    keys, values = (random.standard_normal(place, dtype=np.float32).astype(np.float16) for _ in "kv")
+    return _asked(keys, values, group, shape[4], random)
+
+
+def again(case: Case, seed: Seed) -> Case:
+    """Another query, other ids and other probabilities over the same keys and values."""
+    random = np.random.default_rng(seed.integer)
+    return _asked(case.keys, case.values, case.query.shape[2], case.ids.shape[2], random)
+
+
+def _asked(
+    keys: NDArray[np.float16], values: NDArray[np.float16], group: int, m: int, random: np.random.Generator
+) -> Case:
+    batch, heads, n, width = keys.shape
+    query = random.standard_normal((batch, heads, group, width)).astype(np.float16)
+    ids = np.stack([[random.permutation(n)[:m] for _ in range(heads)] for _ in range(batch)]).astype(np.int32)
     # One id in ten pads, so that a kernel meets padding in the middle as well as at the end.
-    padded = draw.random(ids.shape) < 0.1
+    padded = random.random(ids.shape) < 0.1
     padded[..., 0] = False
     # Half of the tokens were chosen for sure, the others sampled with a probability of their own.
-    chosen = draw.random(ids.shape) < 0.5
-    log_prob = np.where(chosen, 0.0, np.log(draw.uniform(0.05, 1.0, ids.shape))).astype(np.float32)
+    chosen = random.random(ids.shape) < 0.5
+    log_prob = np.where(chosen, 0.0, np.log(random.uniform(0.05, 1.0, ids.shape))).astype(np.float32)
     return Case(query, keys, values, np.where(padded, np.int32(-1), ids).astype(np.int32), log_prob)
