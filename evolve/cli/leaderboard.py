@@ -25,13 +25,20 @@ def leaderboard(
         list[str] | None, typer.Option("--problem", "-p", metavar="NAME|DIR", help="Default: all that ship methods.")
     ] = None,
     point: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="The operating point that ranks, such as '128 tokens'.")
+        str | None,
+        typer.Option(
+            metavar="LABEL", help="The operating point that ranks, and where --model judges, such as '128 tokens'."
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Measure what is missing of the model stage too, inside this model."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what was measured before.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="METHOD", help="Measure nothing but this method; may be given several times."),
+    ] = None,
     kept: Annotated[
         Path | None, typer.Option("--kept", metavar="FILE", help="Where your measurements are kept.")
     ] = None,
@@ -52,12 +59,15 @@ def leaderboard(
 
     if files and len(problem or ()) != 1:
         raise BadInput("Name the problem that your programs solve: --problem NAME.")
+    if only and len(problem or ()) != 1:
+        raise BadInput("Name the problem of the methods that --only measures: --problem NAME.")
     own = kept or measured.OWN
     found: list[tuple[Problem, list[dict[str, Any]]]] = []
     for name in problem or measured.PROBLEMS:
         loaded = load(name)
         known = [*measured.read(own), *measured.read(measured.SHIPPED)]
-        known = _measure(loaded, known, files or [], own, model, fresh, allow_degraded)
+        missing = _missing(loaded, known, files or [], only or [], model, point or loaded.headline, fresh)
+        known = _measure(loaded, known, missing, own, point or loaded.headline, allow_degraded)
         entries = measured.entries(loaded, known, files or [], model=model or measured.MODEL)
         label = point or loaded.headline or _first_label(entries)
         found.append((loaded, board.rows(loaded, entries, label, certified(loaded))))
@@ -74,8 +84,38 @@ def leaderboard(
             _print(loaded, rows)
 
 
+def _missing(
+    problem: Problem, known: list[Measured], files: list[Path], only: list[str], model: str | None, label: str,
+    fresh: bool,
+) -> list[tuple[str, Path, str | None]]:  # fmt: skip
+    """What is to be measured: name and program of a method, and inside which model.
+
+    A shipped method that changed keeps its old verdict, shown as stale, until it is asked for by `fresh`.
+    """
+    from vevolve.errors import UnknownName
+    from vevolve.evaluators.programs import read_program
+    from vevolve.evolve.leaderboard import measured
+
+    mine = {file.resolve() for file in files}
+    methods = measured.methods(problem, files)
+    for name in only:
+        if name not in methods:
+            raise UnknownName(f"method of {problem.name}", name, methods)
+    found: list[tuple[str, Path, str | None]] = []
+    for method, file in methods.items():
+        if only and method not in only:
+            continue
+        candidate = read_program(file)
+        for inside in (None, model) if model else (None,):
+            there = [one for one in known if measured.about(one, problem, method, inside, label)]
+            current = any(measured.fits(one, problem, candidate) for one in there)
+            if fresh or not there or (file.resolve() in mine and not current):
+                found.append((method, file, inside))
+    return found
+
+
 def _measure(
-    problem: Problem, known: list[Measured], files: list[Path], own: Path, model: str | None, fresh: bool,
+    problem: Problem, known: list[Measured], missing: list[tuple[str, Path, str | None]], own: Path, label: str,
     allow_degraded: bool,
 ) -> list[Measured]:  # fmt: skip
     """Measure what is missing, and keep each verdict as soon as it is there."""
@@ -84,18 +124,6 @@ def _measure(
     from vevolve.evolve.cli.judge import open_sandbox
     from vevolve.evolve.leaderboard import measured
 
-    mine = {file.resolve() for file in files}
-    missing: list[tuple[str, Path, str | None]] = []
-    for method, file in measured.methods(problem, files).items():
-        candidate = read_program(file)
-        for stage, inside in (("select", None), ("model", model)):
-            if stage == "model" and model is None:
-                continue
-            there = [one for one in known if (one.problem, one.method, one.stage) == (problem.name, method, stage)]
-            there = [one for one in there if not inside or one.model == inside]
-            current = any(measured.fits(one, problem, candidate) for one in there)
-            if fresh or not there or (file.resolve() in mine and not current):
-                missing.append((method, file, inside))
     if not missing:
         return known
     with open_sandbox(problem, allow_degraded) as sandbox:
@@ -103,16 +131,17 @@ def _measure(
             where = f" inside {inside}" if inside else ""
             sys.stderr.write(f"measuring {problem.name}/{method}{where} ({number} of {len(missing)})\n")
             candidate = read_program(file)
+            subject = sandbox.subject(candidate)
             try:  # a reference that scores with what comes later cannot be put into a model
-                new = measured.measure(problem, method, candidate, sandbox.subject(candidate), model=inside)
+                new = measured.measure(problem, method, candidate, subject, model=inside, label=label)
             except BadInput as error:
                 if candidate.constants.get("REFERENCE") is not True or not problem.headline:
                     raise
                 sys.stderr.write(f"{method} stays unmeasured: {error}\n")
                 continue
-            same = (new.problem, new.method, new.stage, new.model)
-            kept = [one for one in measured.read(own) if (one.problem, one.method, one.stage, one.model) != same]
-            measured.write(own, [new, *kept])
+            before = [one for one in known if one.key == new.key and measured.fits(one, problem, candidate)]
+            new = measured.joined(before[0], new) if before else new
+            measured.write(own, measured.replaced(measured.read(own), new))
             known = [new, *known]
     return known
 

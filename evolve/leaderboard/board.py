@@ -35,7 +35,8 @@ def _error(problem: Problem, row: dict[str, Any]) -> float:
 def _row(problem: Problem, entry: Entry, label: str, certificate: str | None) -> dict[str, Any]:
     points = own(entry.select)
     at = next((point for point in points if point.label == label), None)
-    inside = entry.inside.points[0] if entry.inside is not None and entry.inside.points else None
+    judged = entry.inside.points if entry.inside is not None else ()
+    inside = next((point for point in judged if point.label == label), judged[0] if judged else None)
     return {
         "problem": problem.name,
         "method": entry.method,
@@ -49,6 +50,7 @@ def _row(problem: Problem, entry: Entry, label: str, certificate: str | None) ->
         "at": dict(at.model_extra or {}) if at is not None else {},
         "points": [point.model_dump(mode="json") for point in (entry.select.points if entry.select else ())],
         "inside": {"label": inside.label, **(inside.model_extra or {})} if inside is not None else {},
+        "inside_points": [point.model_dump(mode="json") for point in judged],
         "inside_status": _status(entry.inside),
         "certificate": certificate,
         "published": entry.published or None,
@@ -62,7 +64,7 @@ def own(verdict: Verdict | None) -> list[Point]:
 
 def _status(verdict: Verdict | None) -> str:
     if verdict is None:
-        return "not measured"
+        return "not measured yet"
     return (
         "ok" if verdict.valid else f"{verdict.status}: {verdict.feedback.splitlines()[0] if verdict.feedback else ''}"
     )

@@ -1,5 +1,6 @@
 """`python -m vevolve.evolve.leaderboard.documents` writes docs/methods: every method, what it says of itself, and how
-it did, from the programs' docstrings and the measurements that ship."""
+it did, from the programs' docstrings, the measurements that ship, and what `notes.md` beside the programs says of all
+of them. A program that is not among those measurements yet is left out: one file makes a seed, and no page waits."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from vevolve.evaluators.contract import Problem, load
 from vevolve.evolve.leaderboard import board, measured
 from vevolve.evolve.leaderboard.measured import Entry
 from vevolve.evolve.leaderboard.page import inside, plot
+from vevolve.registry import seed_folder
 
 FOLDER = Path("docs/methods")
 
@@ -23,7 +25,7 @@ def pages() -> Iterator[tuple[str, str]]:
     links: list[str] = []
     for name in measured.PROBLEMS:
         problem = load(name)
-        entries = measured.entries(problem, found)
+        entries = [entry for entry in measured.entries(problem, found) if entry.select is not None]
         rows = board.rows(problem, entries, problem.headline, {})
         for kind, text in (("error", plot(problem, rows)), ("model", inside(problem, rows))):
             if text:
@@ -56,6 +58,9 @@ def _page(problem: Problem, entries: list[Entry], rows: list[dict[str, Any]]) ->
         lines.append(f"![error against cost]({problem.name}-error.svg)")
     if inside(problem, rows):
         lines.append(f"![the model against cost]({problem.name}-model.svg)")
+    notes = seed_folder(problem.name) / "notes.md"
+    if notes.is_file():
+        lines.append(notes.read_text(encoding="utf-8").strip())
     if any(row["stale"] for row in rows):
         lines.append("\\* measured on another version of the problem or of the method.")
     for entry in entries:

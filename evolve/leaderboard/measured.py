@@ -47,7 +47,7 @@ class Measured(Value):
         id: the candidate's id.
         stage: which stage gave the verdict.
         model: inside which model; "" for `select`.
-        verdict: what was found, without the breakdown.
+        verdict: what was found, without the breakdown; inside a model, a point for each budget that was asked for.
     """
 
     problem: str
@@ -56,6 +56,11 @@ class Measured(Value):
     stage: Stage
     model: str = ""
     verdict: Verdict
+
+    @property
+    def key(self) -> tuple[str, str, Stage, str]:
+        """What it is a verdict on: two of one key do not stand in one file."""
+        return self.problem, self.method, self.stage, self.model
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,29 @@ def write(path: Path, found: Iterable[Measured]) -> None:
     part = path.with_suffix(".part")
     part.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
     part.replace(path)
+
+
+def replaced(found: Sequence[Measured], new: Measured) -> list[Measured]:
+    """What was found with the new verdict in the place of the one before it, or at the end."""
+    keys = [one.key for one in found]
+    place = keys.index(new.key) if new.key in keys else len(keys)
+    return [*found[:place], new, *(one for one in found[place + 1 :] if one.key != new.key)]
+
+
+def joined(before: Measured, new: Measured) -> Measured:
+    """Two verdicts on one program inside one model, as one with the points of both; of one budget, the new one."""
+    if new.stage != "model" or not (before.verdict.valid and new.verdict.valid):
+        return new
+    labels = {point.label for point in new.verdict.points}
+    points = (*(point for point in before.verdict.points if point.label not in labels), *new.verdict.points)
+    return new.model_copy(update={"verdict": new.verdict.model_copy(update={"points": points})})
+
+
+def about(one: Measured, problem: Problem, method: str, model: str | None, label: str) -> bool:
+    """Whether a verdict says what is asked: of this method on the `select` split, or inside a model at one budget."""
+    if one.key != (problem.name, method, "select" if model is None else "model", model or ""):
+        return False
+    return model is None or not one.verdict.valid or label in {point.label for point in one.verdict.points}
 
 
 def fits(one: Measured, problem: Problem, candidate: Candidate) -> bool:

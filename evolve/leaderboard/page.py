@@ -75,9 +75,9 @@ def inside(problem: Problem, rows: Sequence[dict[str, Any]]) -> str:
     """What is left of the model, as the log-probability of right answers, against cost; "" if unmeasured."""
     across = problem.objectives[0]
     lines = [
-        Line(row["method"], ((row["inside"][across.name], row["inside"]["gold_logprob"]),), row["reference"])
+        Line(row["method"], tuple(sorted((at[across.name], at["gold_logprob"]) for at in points)), row["reference"])
         for row in rows
-        if "gold_logprob" in row["inside"]
+        if (points := [at for at in row["inside_points"] if "gold_logprob" in at])
     ]
     return drawing(lines, _axis(across), "log-probability of the right answer, nats a token", log_up=False)
 

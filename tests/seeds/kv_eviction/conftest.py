@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,14 +22,6 @@ from vevolve.types import Candidate, Seed
 FOLDER = registry.seed_folder("kv_eviction")
 NAMES = registry.seed_names("kv_eviction")
 BASE = 1e4
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"seed_{name}", Path(FOLDER / f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def draw(
@@ -79,7 +70,9 @@ def keep(
     return {layer: [set(rows.tolist()) for rows in heads] for layer, heads in kept.items()}
 
 
-def scores(name: str, one: Evidence, tokens: int, *, dtype: torch.dtype = torch.float64, **more: Any) -> torch.Tensor:
+def scores(
+    seed: ModuleType, one: Evidence, tokens: int, *, dtype: torch.dtype = torch.float64, **more: Any
+) -> torch.Tensor:
     """The scores of one layer, from a fresh module, in float64 so that only real differences show."""
     n = one.keys.shape[1]
     given = {
@@ -92,7 +85,7 @@ def scores(name: str, one: Evidence, tokens: int, *, dtype: torch.dtype = torch.
         "future": torch.from_numpy(future({0: one})[0]).to(dtype),
         **more,
     }  # fmt: skip
-    function = load(name).score
+    function = seed.score
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype if dtype != torch.float16 else before)
     try:
@@ -112,8 +105,16 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def lab() -> SimpleNamespace:
+def lab(loader: Callable[[str], Callable[[str], ModuleType]]) -> SimpleNamespace:
     """The functions of this file: test modules are imported by path and cannot import it."""
+    load = loader("kv_eviction")
     return SimpleNamespace(
-        load=load, draw=draw, keep=keep, scores=scores, moved=moved, future=future, names=NAMES, base=BASE
+        load=load,
+        draw=draw,
+        keep=keep,
+        scores=lambda name, *given, **named: scores(load(name), *given, **named),
+        moved=moved,
+        future=future,
+        names=NAMES,
+        base=BASE,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,16 +12,7 @@ import torch
 
 from vevolve import registry
 
-FOLDER = registry.seed_folder("kv_quantization")
 NAMES = registry.seed_names("kv_quantization")
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"quantiser_{name}", Path(FOLDER / f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def named(function: Any, **given: Any) -> Any:
@@ -94,13 +84,20 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def seed(name: str) -> ModuleType:
-    return load(name)
+def seed(name: str, lab: SimpleNamespace) -> ModuleType:
+    return lab.load(name)
 
 
 @pytest.fixture(scope="session")
-def lab() -> SimpleNamespace:
+def lab(loader: Callable[[str], Callable[[str], ModuleType]]) -> SimpleNamespace:
     """The functions of this file: test modules are imported by path and cannot import it."""
     return SimpleNamespace(
-        load=load, encode=encode, decode=decode, through=through, charged=charged, draw=draw, named=named, shared=shared
+        load=loader("kv_quantization"),
+        encode=encode,
+        decode=decode,
+        through=through,
+        charged=charged,
+        draw=draw,
+        named=named,
+        shared=shared,
     )

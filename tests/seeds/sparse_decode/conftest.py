@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -16,16 +15,7 @@ import torch
 from vevolve import registry
 
 Answer = tuple[torch.Tensor, ...]
-FOLDER = registry.seed_folder("sparse_decode")
 NAMES = registry.seed_names("sparse_decode")
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"seed_{name}", Path(FOLDER / f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tokens(count: int) -> SimpleNamespace:
@@ -172,13 +162,20 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def seed(name: str) -> ModuleType:
-    return load(name)
+def seed(name: str, lab: SimpleNamespace) -> ModuleType:
+    return lab.load(name)
 
 
 @pytest.fixture(scope="session")
-def lab() -> SimpleNamespace:
+def lab(loader: Callable[[str], Callable[[str], ModuleType]]) -> SimpleNamespace:
     """The functions of this file: test modules are imported by path and cannot import it."""
     return SimpleNamespace(
-        load=load, tokens=tokens, verified=verified, named=named, draw=draw, spiky=spiky, Step=Step, Index=Index
+        load=loader("sparse_decode"),
+        tokens=tokens,
+        verified=verified,
+        named=named,
+        draw=draw,
+        spiky=spiky,
+        Step=Step,
+        Index=Index,
     )
