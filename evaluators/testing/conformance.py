@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
+import moocore  # type: ignore[import-untyped]
 import numpy as np
 
 from vevolve.errors import BadProblem
@@ -73,8 +74,6 @@ class Trial:
 
 def hypervolume(problem: Problem, points: Sequence[Point]) -> float:
     """The volume between a problem's reference point and those points of the main workload, on the axes' scales."""
-    import moocore  # type: ignore[import-untyped]
-
     own = [point for point in points if point.family == ""]
     axes = [axis for axis in problem.objectives if all(axis.name in (point.model_extra or {}) for point in own)]
     if not own or not axes:
@@ -223,6 +222,8 @@ def _finding(one: Callable[[Trial], Iterator[str]], trial: Trial) -> Finding:
         complaints = list(one(trial))
     except BadProblem as error:
         complaints = [f"{error} (a candidate's fault must become a verdict, not an exception)"]
+    except ImportError as error:
+        complaints = [f"{error}: install what the problem or this suite needs"]
     except Exception as error:
         complaints = [f"{type(error).__name__}: {error} (a candidate's fault must become a verdict, not an exception)"]
     return Finding(check=rule, passed=not complaints, detail="; ".join(complaints))
