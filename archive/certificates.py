@@ -54,6 +54,16 @@ def refuted(archive: Archive) -> set[str]:
     return {candidate for candidate, kept in last.items() if not kept}
 
 
+def standing(archive: Archive) -> dict[str, set[str]]:
+    """Candidate -> the labels of the operating points that a certificate is about which no later attempt refuted."""
+    failed = refuted(archive)
+    return {
+        id: {registered.point["label"] for _, registered in found}
+        for id, found in issued(archive).items()
+        if id not in failed
+    }
+
+
 def short(statement: Statement) -> str:
     """A certificate in a table's cell."""
     return f"eps={statement.epsilon:g} delta={statement.delta:g}"

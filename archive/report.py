@@ -38,7 +38,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         drawn = figure.svg(figure.figure(archive, split))
     except BadInput:
         drawn = ""
-    issued = certificates.issued(archive)
+    issued, standing = certificates.issued(archive), certificates.standing(archive)
     said = notes.read(archive.path)
     return {
         "name": name,
@@ -62,7 +62,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
                 "figures": [f"{point[axis.name]:.4g}" for axis in archive.objectives],
                 "id": record.id[:SHORT],
                 "idea": record.idea or ("the seed" if record.operation == "seed" else ""),
-                "certified": record.id in issued,
+                "certified": point.label in standing.get(record.id, ()),
             }
             for record, point in archive.front_points(split)
         ],
@@ -70,7 +70,9 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         "winner": best[0].id if best else None,
         "source": line[-1].source if line else "",
         "certificates": [
-            {"id": id[:SHORT], "claim": _claim(archive, id, seq)} for id, found in issued.items() for seq, _ in found
+            _certificate(archive, id, seq, refuted=id not in standing)
+            for id, found in issued.items()
+            for seq, _ in found
         ],
         "notes": [
             {"id": id[:SHORT], "pinned": one.pinned, "texts": [text for _, text in one.texts]}
@@ -121,9 +123,10 @@ def markdown(found: dict[str, Any]) -> str:
     if not found["story"]:
         out.append("No evolved program is on the front.")
     out += ["", "## Certificates", ""]
-    out += [f"- {literal(one['id'])}: {literal(one_line(one['claim'], 1000))}" for one in found["certificates"]] or [
-        "None."
-    ]
+    out += [
+        f"- {literal(one['id'])}: {literal(one_line(one['claim'], 1000))} {one['evidence']}"
+        for one in found["certificates"]
+    ] or ["None."]
     if found["notes"]:
         out += ["", "## Notes", ""]
         for one in found["notes"]:
@@ -179,9 +182,18 @@ def commands(archive: Archive, winner: str | None) -> list[str]:
     return found
 
 
-def _claim(archive: Archive, id: str, seq: int) -> str:
+def _certificate(archive: Archive, id: str, seq: int, refuted: bool) -> dict[str, Any]:
+    """The claim of a certificate and what it rests on."""
     made = certificates.assemble(archive, seq, archive.record(id).candidate, archive.started.version)
-    return str(made["claim"])
+    one, rows = made["figures"], made["log"]["rows"]
+    evidence = (
+        f"{one['heads_passed']} of {one['heads']} KV heads passed after {len(rows) - 3} documents, rows {seq} to "
+        f"{rows[-1]['seq']} of the log; the worst, {one['worst_head']}, is over epsilon in "
+        f"{one['worst_head_rate']:.2%} of its units; tokens differ at {one['token_rate']:.2%} of steps."
+    )
+    if refuted:
+        evidence += " A later attempt did not support it."
+    return {"id": id[:SHORT], "claim": str(made["claim"]), "evidence": evidence, "refuted": refuted}
 
 
 def _times(archive: Archive) -> tuple[str, str]:

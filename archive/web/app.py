@@ -15,13 +15,19 @@ from vevolve.archive.web.guard import Guard
 from vevolve.archive.web.library import Library
 from vevolve.archive.web.published import Shelf
 from vevolve.archive.web.sight import Sight
-from vevolve.archive.web.views import board, candidate, lineage, run, table
+from vevolve.archive.web.views import board, candidate, certified, lineage, run, table
 from vevolve.errors import BadInput, UnknownName, VEvolveError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
+
+
+def certificate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
+    """The certificate of an attempt that a row of the log registered."""
+    return certified.certificate(sight, query.get("id", ""))
+
 
 View = Callable[[Sight, Mapping[str, str]], dict[str, Any]]
 
@@ -36,8 +42,8 @@ PAGES: dict[str, tuple[str, View]] = {
     "/c/{id}": ("candidate.html", candidate.candidate),
 }
 """Path behind a run -> its template and what makes its data."""
-DATA: dict[str, View] = {"/points": table.points, "/curve": run.curve}
-"""Views that have no page of their own: what plots are drawn from."""
+DATA: dict[str, View] = {"/points": table.points, "/curve": run.curve, "/certificate-{id}": certificate}
+"""Views that have no page of their own: what plots are drawn from, and certificates for `vevolve verify`."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

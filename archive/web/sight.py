@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vevolve.archive import database, idea, notes
+from vevolve.archive import certificates, database, idea, notes
 from vevolve.archive.events import Ended, Resumed, Started
 from vevolve.archive.notes import Notes
 from vevolve.archive.store import Archive
@@ -37,6 +37,7 @@ class Sight:
         self.notes: dict[str, Notes] = {}
         self._rankings: dict[tuple[str, str], Ranking] = {}
         self._families: tuple[int, list[str]] = -1, []
+        self._certified: tuple[int, dict[str, set[str]]] = -1, {}
         self._sources: dict[str, str] = {}
         self._ideas: dict[str, str] = {}
         self._inode = self.archive.path.stat().st_ino
@@ -107,6 +108,12 @@ class Sight:
         if self._families[0] != self.head:
             self._families = self.head, self.archive.families()
         return self._families[1]
+
+    def certified(self) -> dict[str, set[str]]:
+        """As `vevolve.archive.certificates.standing`."""
+        if self._certified[0] != self.head:
+            self._certified = self.head, certificates.standing(self.archive)
+        return self._certified[1]
 
     def seeds(self) -> list[Summary]:
         """The programs that the run began with."""

@@ -15,7 +15,7 @@ export function legend(figure, data, found, hidden) {
   const methods = found?.methods ?? [];
   const kinds = new Set(data.candidates.map((one) => one[2]));
   const there = {
-    evolved: kinds.has("e"), front: data.front.length, seed: kinds.has("s"), certified: data.candidates.some((one) => one[3]),
+    evolved: kinds.has("e"), front: data.front.length, seed: kinds.has("s"), certified: data.certified.length,
     methods: methods.some((one) => !one.reference), references: kinds.has("r") || methods.some((one) => one.reference), figures: found?.figures.length,
   };
   let box = figure.querySelector(".legend");

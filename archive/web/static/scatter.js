@@ -29,8 +29,7 @@ export function scatter(figure, data, choose) {
   const y = scale(...span("y"), area.bottom, area.top, log("y"));
   const px = Float32Array.from(own.x, x.at), py = Float32Array.from(own.y, y.at);
   const kind = (i) => data.candidates[data.owner[i]][2];
-  const certified = (i) => data.candidates[data.owner[i]][3];
-  const front = new Set(data.front);
+  const front = new Set(data.front), certified = new Set(data.certified);
   const shown = (i) => !hidden.has(front.has(i) ? "front" : { s: "seed", r: "references" }[kind(i)] ?? "evolved");
   const marks = placed(known, x, y, area);
 
@@ -41,13 +40,10 @@ export function scatter(figure, data, choose) {
   const order = [...data.front].sort((a, b) => px[a] - px[b] || py[b] - py[a]);
   const plain = data.objectives.length === 2 && data.objectives.includes(data.x) && data.objectives.includes(data.y);
   if (plain && order.length && !hidden.has("front")) area.svg.append(staircase(area, data, px, py, order));
-  const seeds = [], sealed = [];
-  for (let i = 0; i < px.length; i++) {
-    if (kind(i) === "s") seeds.push(i);
-    if (certified(i)) sealed.push(i);
-  }
-  const linked = new Set([...seeds, ...order, ...(hidden.has("certified") ? [] : sealed)].filter(shown));
-  for (const i of linked) area.svg.append(reached(data, px, py, i, front.has(i), certified(i) && !hidden.has("certified")));
+  const seeds = [];
+  for (let i = 0; i < px.length; i++) if (kind(i) === "s") seeds.push(i);
+  const rings = hidden.has("certified") ? new Set() : certified;
+  for (const i of new Set([...seeds, ...order, ...rings])) if (shown(i)) area.svg.append(reached(data, px, py, i, front.has(i), rings.has(i)));
   labels(area, data, px, py, hidden.has("front") ? [] : order, hidden.has("seed") ? [] : seeds, marks);
 
   const best = new Set(data.front.map((i) => data.owner[i])).size;
@@ -68,7 +64,7 @@ export function scatter(figure, data, choose) {
     }
     for (const mark of marks) for (const point of mark.points) {
       const d = (point.u - u) ** 2 + (point.v - v) ** 2;
-      if (d < least) { least = d; found = { ...point, text: () => mark.tell(point), href: null }; }
+      if (d < least) { least = d; found = { ...point, text: () => mark.tell(point), href: null, mark }; }
     }
     return found;
   };
@@ -77,8 +73,10 @@ export function scatter(figure, data, choose) {
     over.setAttribute("visibility", found ? "visible" : "hidden");
     caption.textContent = found ? found.text() : rest;
     if (found) { over.setAttribute("cx", found.u); over.setAttribute("cy", found.v); }
+    light(found?.mark);
   });
-  area.svg.addEventListener("pointerleave", () => { over.setAttribute("visibility", "hidden"); caption.textContent = rest; });
+  const light = (mark) => { for (const one of marks) one.drawn.classList.toggle("lit", one === mark); };
+  area.svg.addEventListener("pointerleave", () => { light(null); over.setAttribute("visibility", "hidden"); caption.textContent = rest; });
   area.svg.addEventListener("focusin", (event) => { const a = event.target.closest("a"); if (a) caption.textContent = a.getAttribute("aria-label"); });
   brushing(area, x, y, query, choose, (event) => {
     const found = nearest(event);
@@ -121,10 +119,10 @@ function placed(known, x, y, area) {
 }
 
 function tell(data, i) {
-  const [id, iteration, , certified, idea] = data.candidates[data.owner[i]];
+  const [id, iteration, , idea] = data.candidates[data.owner[i]];
   const at = data.labels[data.label[i]];
   const values = [...new Set([data.x, data.y, ...data.objectives])].map((name) => `${name} ${Number(data.columns[name][i].toPrecision(4))}`);
-  return `#${iteration} ${id.slice(0, 10)}${at ? ` at ${at}` : ""}: ${values.join(", ")}${certified ? ", certified" : ""}${idea ? `. ${idea}` : ""}`;
+  return `#${iteration} ${id.slice(0, 10)}${at ? ` at ${at}` : ""}: ${values.join(", ")}${data.certified.includes(i) ? ", certified" : ""}${idea ? `. ${idea}` : ""}`;
 }
 
 function dots(area, data, px, py, wanted) {
@@ -149,6 +147,7 @@ function published(area, marks, figures, y) {
   for (const mark of marks) {
     const name = mark.reference ? "reference" : "method";
     const one = node("g", { class: name, role: "img", "aria-label": `${mark.name}, ${mark.reference ? "a reference" : "published"}: ${mark.points.length} points` });
+    mark.drawn = one;
     one.append(node("path", { class: "way", d: mark.points.map((point, k) => `${k ? "L" : "M"}${point.u} ${point.v}`).join("") }));
     one.append(node("path", { class: "shape", d: mark.points.map((point) => (mark.reference ? cross : triangle)(point.u, point.v, 3.4)).join("") }));
     g.append(one);

@@ -46,6 +46,7 @@ def brief(sight: Sight, id: str) -> dict[str, Any]:
         "reference": one.reference,
         "gain": one.hypervolume_gain,
         "idea": sight.idea(one),
+        "certified": id in sight.certified(),
         "pinned": id in sight.notes and sight.notes[id].pinned,
     }
 

@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vevolve.archive import certificates, idea
+from vevolve.archive import idea
 from vevolve.archive.record import Record
 from vevolve.archive.web import programs
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.breakdown import breakdown
 from vevolve.archive.web.views.brief import SHORT, brief, facts
+from vevolve.archive.web.views.certified import attempts
 from vevolve.errors import BadInput
 from vevolve.types import Bound, Point, Verdict
 
@@ -26,7 +27,6 @@ def candidate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     at = order.index(record.id)
     said = sight.notes.get(record.id)
     exchanges = [] if record.operation == "seed" else archive.proposed(record.iteration)
-    issued = certificates.issued(archive).get(record.id, [])
     ranks = {split: sight.ranking(split).ranks().get(record.id) for split in ("search", "select")}
     ancestors = archive.ancestors(record.id)
     whole = query.get("context") == "all"
@@ -50,20 +50,13 @@ def candidate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "context": "all" if whole else "near",
         "tree_idea": "" if base is None else idea.difference(base.source, record.source),
         "points": points(record.points, base.points if base else (), sight),
+        "certified": sorted(sight.certified().get(record.id, ())),
         "verdicts": [
             {"split": split, **_verdict(found)}
             for split, found in (("search", record.verdict), ("select", record.selected))
             if found is not None
         ],
-        "certificates": [
-            {
-                "seq": seq,
-                "claim": certificates.assemble(archive, seq, record.candidate, archive.started.version)["claim"],
-                "epsilon": event.statement.epsilon,
-                "delta": event.statement.delta,
-            }
-            for seq, event in issued
-        ],
+        "attempts": attempts(sight, record.id),
         "exchanges": [one.model_dump(exclude={"kind"}) for one in exchanges],
         "ancestors": [brief(sight, one.id) for one in ancestors],
         "children": [brief(sight, id) for id, one in sight.all.items() if record.id in one.parents][:50],
@@ -125,6 +118,7 @@ def points(found: Sequence[Point], before: Sequence[Point], sight: Sight) -> lis
                 "family": point.family,
                 "label": point.label,
                 "cells": cells,
+                "compared": any(cell["was"] is not None for cell in cells),
                 "more": {key: value for key, value in figures.items() if key not in names},
             }
         )
@@ -160,6 +154,7 @@ def sentence(bound: Bound) -> str:
 
 
 def _verdict(found: Verdict) -> dict[str, Any]:
+    tables = breakdown(found.report)
     return {
         "valid": found.valid,
         "status": found.status,
@@ -172,12 +167,20 @@ def _verdict(found: Verdict) -> dict[str, Any]:
             }
             for bound in found.bounds
         ],
-        "tables": breakdown(found.report),
+        "tables": tables,
+        "opened": _opened(tables),
         "cost": found.cost.model_dump(),
         "level": found.containment.level if found.containment else None,
         "layers": dict(found.containment.layers) if found.containment else {},
         "problem": found.problem,
     }
+
+
+def _opened(tables: Sequence[dict[str, Any]]) -> int | None:
+    """The table that says most at a glance: by layer, else the first of several rows."""
+    several = [at for at, table in enumerate(tables) if len(table["rows"]) > 2]
+    by_layer = [at for at in several if str(tables[at]["title"]).endswith("layers")]
+    return next(iter([*by_layer, *several]), None)
 
 
 def _base(sight: Sight, record: Record, against: str) -> Record | None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from vevolve.archive import certificates
 from vevolve.archive.summaries import Summary
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.brief import brief, facts, origin
@@ -43,7 +42,6 @@ def lineage(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         if one.id not in kept:
             parent, _ = _above(sight, one, kept, passed)
             folded.setdefault(parent, [0, 0])[not one.valid] += 1
-    certified = certificates.issued(sight.archive)
     place = {one.id: (one.iteration - first) / max(1, last - first) for one in shown}
     roomy = _roomy(shown, place, lanes)
     nodes = [
@@ -53,7 +51,6 @@ def lineage(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             "lane": lanes[one.id],
             "roomy": one.id in roomy,
             "front": one.id in front,
-            "certified": one.id in certified,
             "origin": origin(one),
             "folded": folded.get(one.id, [0, 0]),
         }

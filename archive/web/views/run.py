@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vevolve.archive import certificates
 from vevolve.archive.events import Ended, Event, Proposed, Resumed, Selected, Started, Told
 from vevolve.archive.improvements import NOTICEABLE, greatest
 from vevolve.archive.log import Entry
@@ -44,7 +43,7 @@ def in_a_line(sight: Sight) -> dict[str, Any]:
         "front": len(ranking.worth),
         "hypervolume": ranking.hypervolume,
         "seed_hypervolume": ranking.hypervolume_of(sight.seeds()),
-        "certificates": sum(map(len, certificates.issued(sight.archive).values())),
+        "certificates": sum(map(len, sight.certified().values())),
         "began": next(iter(sight.archive.events())).time,
     }
 
@@ -59,13 +58,13 @@ def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     budget = sight.config.get("evaluations")
     left = max(0, int(str(budget)) - totals.evaluations) if budget is not None else None
     pace = seconds / totals.evaluations if totals.evaluations else None
-    certified = certificates.issued(archive)
+    certified = sight.certified()
     points: list[dict[str, Any]] = [
         {
             "candidate": brief(sight, one.id),
             "label": spot.label,
             "figures": {axis.name: spot[axis.name] for axis in archive.objectives},
-            "certified": one.id in certified,
+            "certified": spot.label in certified.get(one.id, ()),
         }
         for one, spot in front
     ]

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vevolve.archive import certificates
 from vevolve.archive.summaries import Spot, Summary
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.brief import brief, facts, origin
@@ -28,6 +27,8 @@ def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     found = _searched(sight, query.get("q", "").strip())
     if query.get("pinned"):
         found = [one for one in found if one.id in sight.notes]
+    if query.get("certified"):
+        found = [one for one in found if one.id in sight.certified()]
     if query.get("front"):
         found = [one for one in found if ranks.get(one.id) == 1]
     box = brush(query)
@@ -59,6 +60,7 @@ def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "pages": max(1, math.ceil(len(found) / PAGE)),
         "sort": order,
         "facets": facets,
+        "any_certified": bool(sight.certified()),
         "brush": box,
         "x": x,
         "y": y,
@@ -77,7 +79,8 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     split, family = split_and_family(sight, query)
     x, y = axes(sight, query)
     names = list(dict.fromkeys([x, y, *(axis.name for axis in sight.archive.objectives)]))
-    certified = certificates.issued(sight.archive)
+    certified = sight.certified()
+    sealed: list[int] = []
     best = set(sight.ranking(split, family).front)
     labels: dict[str, int] = {}
     candidates: list[list[Any]] = []
@@ -96,10 +99,12 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             if first:
                 kind = origin(one)
                 text = one.idea or ("the seed" if kind == "seed" else "")
-                candidates.append([one.id[:16], one.iteration, kind[0], int(one.id in certified), text[:120]])
+                candidates.append([one.id[:16], one.iteration, kind[0], text[:120]])
                 first = False
             if spot.loss in best and not one.reference:
                 front.append(len(owner))
+            if one.id in certified and spot.label in certified[one.id]:
+                sealed.append(len(owner))
             owner.append(len(candidates) - 1)
             label.append(labels.setdefault(spot.label, len(labels)))
             for name, value in zip(names, values, strict=True):
@@ -122,6 +127,7 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "label": label,
         "columns": columns,
         "front": front,
+        "certified": sealed,
     }
 
 
