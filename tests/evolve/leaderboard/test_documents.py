@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vevolve.evaluators.contract import load
-from vevolve.evolve.leaderboard import measured
+from vevolve.evolve.leaderboard import board, measured
 from vevolve.evolve.leaderboard.documents import pages
 
 FOLDER = Path(__file__).parents[3] / "docs" / "methods"
@@ -44,3 +44,39 @@ def test_the_board_that_ships_has_no_gaps(name):
     assert inside == (["oracle_future"] if name == "kv_eviction" else [])
     assert all(entry.published for entry in entries)
     assert all(entry.title for entry in entries)
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """The error of sparse decoding by method and label, on the workload that fronts are drawn from."""
+    entries = measured.entries(load("sparse_decode"), measured.read(measured.SHIPPED))
+    return {
+        entry.method: {point.label: point["error"] for point in board.own(entry.select)}
+        for entry in entries
+        if entry.method in NAMED["sparse_decode"].split()
+    }
+
+
+PREDICTORS = ["quest", "hash_attention", "lightning_indexer", "socket", "magicpig", "pqcache", "double_sparsity"]
+SAMPLED = ["vattention", "vattention_tight", *(f"vattention_{one}" for one in ("hash", "lightning", "socket"))]
+SAMPLED += ["vattention_pqcache", "vattention_double_sparsity"]
+
+
+@pytest.mark.parametrize("label", ["32 tokens", "64 tokens", "128 tokens", "256 tokens", "512 tokens"])
+def test_on_the_board_oracles_stand_above_every_practical_predictor(errors, label):
+    worst = max(errors[oracle][label] for oracle in ("oracle_topk", "oracle_topp"))
+    assert worst < min(errors[name][label] for name in [*PREDICTORS, *SAMPLED])
+
+
+def test_on_the_board_half_oracle_and_half_sample_stands_above_the_oracle_at_512_tokens_alone(errors):
+    ahead = [
+        label for label in errors["oracle_topk"] if errors["vattention_oracle"][label] < errors["oracle_topk"][label]
+    ]
+    assert ahead == ["512 tokens"]
+
+
+def test_on_the_board_predictors_stand_above_sinks_and_window_and_with_a_sample_from_256_tokens_on(errors):
+    floor = errors["streaming_llm"]
+    assert all(errors[name][label] < floor[label] for name in PREDICTORS for label in ("128 tokens", "256 tokens"))
+    assert all(errors[name][label] < floor[label] for name in SAMPLED for label in ("256 tokens", "512 tokens"))
+    assert all(errors[name]["512 tokens"] < floor["512 tokens"] for name in PREDICTORS)
