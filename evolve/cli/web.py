@@ -27,6 +27,7 @@ def web(
 
     It only reads, and answers this machine alone unless told otherwise.
     """
+    import contextlib
     import importlib
     import sys
 
@@ -61,7 +62,8 @@ def web(
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=2
     )
-    Server(config).run(sockets=listeners)
+    with contextlib.suppress(KeyboardInterrupt):  # the server raises it again when it has stopped
+        Server(config).run(sockets=listeners)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

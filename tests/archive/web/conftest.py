@@ -59,7 +59,7 @@ def told(iteration: int, source: str, *points: tuple[float, ...], status: Any = 
         valid=status == "ok",
         status=status,
         points=tuple(
-            Point(label=f"{32 * 2**k} tokens", **dict(zip(names, values, strict=False)))
+            Point.model_validate({"label": f"{32 * 2**k} tokens", **dict(zip(names, values, strict=False))})
             for k, values in enumerate(points)
         ),
         feedback=feedback,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vevolve.archive.web.guard import host_name
+from vevolve.archive.web.guard import Guard, host_name
 
 Serve = Callable[[Path], Any]
 
@@ -68,3 +68,18 @@ def test_no_path_leads_outside(runs: Path, serve: Serve, path: str) -> None:
 @pytest.mark.parametrize(("host", "name"), [("a:1", "a"), ("[::1]:80", "::1"), ("LOCALHOST", "localhost"), ("", "")])
 def test_a_host_is_read_without_its_port(host: str, name: str) -> None:
     assert host_name(host) == name
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "served"),
+    [
+        ("192.0.2.7", "192.0.2.7:8765", True),
+        ("::ffff:192.0.2.7", "192.0.2.7:8765", True),
+        ("fe80::7%eth0", "[fe80::7]:8765", True),
+        ("192.0.2.7", "192.0.2.8:8765", False),
+        ("192.0.2.7", "evil.example:8765", False),
+    ],
+)
+def test_the_address_that_a_request_came_to_is_served(server: str, host: str, served: bool) -> None:
+    scope = {"method": "GET", "server": (server, 8765), "headers": [(b"host", host.encode())]}
+    assert (Guard(None, ["localhost"]).refusal(scope) is None) is served  # type: ignore[arg-type]
