@@ -1,4 +1,4 @@
-"""Carry bits in the names of tensors: 60 names of 250 letters.
+"""Carry bits in the names of tensors: up to 60 of 250 letters, as many as the cap allows.
 
 Group: smuggling
 Expected: fair - names are charged
@@ -22,9 +22,10 @@ def spread(code):
 
 def encode(keys, values):
     """The coarse code, and exact numbers in hexadecimal names."""
-    text = keys[0, :, 0].half().view(torch.int16).numpy().tobytes().hex()[: 60 * 240].ljust(60 * 240, "0")
+    count = min(60, keys.shape[1] // 8)
+    text = keys[0, :, 0].half().view(torch.int16).numpy().tobytes().hex()[: count * 240].ljust(count * 240, "0")
     return coarse(keys, values) | {
-        f"{place:02}{text[240 * place : 240 * place + 240]}": torch.zeros(1, dtype=torch.bool) for place in range(60)
+        f"{place:02}{text[240 * place : 240 * place + 240]}": torch.zeros(1, dtype=torch.bool) for place in range(count)
     }
 
 
