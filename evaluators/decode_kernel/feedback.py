@@ -11,6 +11,8 @@ from vevolve.evaluators.decode_kernel.memory import PROCESSORS
 from vevolve.evaluators.decode_kernel.run import Run
 from vevolve.types import Point
 
+ELSEWHERE = "it is right on the shapes that it was searched on, and fails on another, which is not shown"
+
 
 def describe(runs: Sequence[Run], point: Point) -> str:
     """For a model: the figures, and for each shape what moved."""

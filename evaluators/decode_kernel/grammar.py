@@ -273,6 +273,8 @@ def _attribute(node: ast.Attribute, places: _Places) -> None:
 def _call(node: ast.Call, places: _Places) -> None:
     if not isinstance(node.func, ast.Name | ast.Attribute) or any(one.arg is None for one in node.keywords):
         refuse(node, "a call names its function, and passes no `**`")
+    for one in node.keywords:
+        name(one, one.arg or "")
     if _is_loop(node) and id(node) not in places.looped:
         refuse(node, "a range may only stand in `for NAME in ...`")
     if isinstance(node.func, ast.Attribute) and node.func.attr in TYPES and is_of_language(node.func, TYPES):

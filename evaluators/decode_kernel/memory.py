@@ -20,6 +20,8 @@ SECTOR = 32
 SPACING = 1 << 40
 """Between the addresses of two buffers, so that no offset of 32 bits leads from one into another. One of 64 bits does,
 and gains nothing: what lies there is an argument that may be asked for, and counted as what it is."""
+MAX_STORES = 4096
+"""Instructions of one program that write."""
 PROCESSORS = 16
 """Of the machine that `span` is counted on."""
 
@@ -125,6 +127,8 @@ class Memory:
             or not len(at) == len(values) == sizes.sum()
         ):
             raise CandidateFault("protocol", "the stores of a program must be addresses and as many values")
+        if len(sizes) > MAX_STORES:
+            raise CandidateFault("resource", f"a program stored {len(sizes)} times, at most {MAX_STORES}")
         start = 0
         for size in sizes.tolist():
             self._store(at[start : start + size], values[start : start + size])

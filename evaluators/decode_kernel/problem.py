@@ -15,7 +15,7 @@ from vevolve.evaluators.decode_kernel import feedback, run
 from vevolve.evaluators.decode_kernel.program import read
 from vevolve.evaluators.decode_kernel.run import Run
 from vevolve.evaluators.decode_kernel.workload import Case, cases
-from vevolve.types import Candidate, Objective, Point, Seed, Subject, Verdict
+from vevolve.types import Candidate, CandidateFault, Objective, Point, Seed, Subject, Verdict
 
 TOLERANCE = 1e-3
 """Relative error that is excused: float16 at the end alone makes about 3e-4, a float16 in between as much again."""
@@ -55,9 +55,14 @@ class DecodeKernel(Problem):
         with run.hosted(subject).fresh() as process:
             run.prepare(process, program)
             for case in shapes:
-                runs.append(run.attend(process, program, case))
-                if not runs[-1].error <= TOLERANCE:
-                    return self.invalid(feedback.wrong(runs[-1], TOLERANCE))
+                try:
+                    runs.append(run.attend(process, program, case))
+                    if not runs[-1].error <= TOLERANCE:
+                        raise CandidateFault("wrong", feedback.wrong(runs[-1], TOLERANCE))
+                except CandidateFault as fault:
+                    if workload.stage.promotion:  # models read this, and know nothing of those shapes
+                        raise CandidateFault(fault.status, feedback.ELSEWHERE) from fault
+                    raise
         point = Point(
             label=POINT,
             split=workload.stage.split,

@@ -9,9 +9,10 @@ between two readings of one text is left to play on.
 from __future__ import annotations
 
 import ast
+import graphlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -127,6 +128,7 @@ def _read(tree: ast.Module) -> Program:
             )
     if len(functions) > MAX_KERNELS:
         refuse(tree.body[-1], f"{len(functions)} functions, at most {MAX_KERNELS}")
+    _demand_no_cycle(functions)
     # A constexpr of the file is a global of its kernels; a plain number reaches them as an argument of its name.
     checked = [grammar.kernel(node, functions.keys(), constexprs.keys()) for node in functions.values()]
     constants = {name: value for name, value in literals.items() if isinstance(value, int | float)}
@@ -147,6 +149,22 @@ def _read(tree: ast.Module) -> Program:
     lines += [f"{name} = tl.constexpr({value!r})" for name, value in constexprs.items()]
     lines += ["\n" + ast.unparse(one) for one in checked]
     return Program("\n".join(lines) + "\n", arguments, constants, launches, scratch)
+
+
+def _demand_no_cycle(functions: Mapping[str, ast.FunctionDef]) -> None:
+    """Triton has no recursion; its interpreter would have it, and take long to tell."""
+    calls = {name: functions.keys() & set(_called(node)) for name, node in functions.items()}
+    try:
+        graphlib.TopologicalSorter(calls).prepare()
+    except graphlib.CycleError as error:
+        name = str(error.args[1][0])
+        refuse(functions[name], f"`{name}` calls itself, maybe by way of others")
+
+
+def _called(function: ast.FunctionDef) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id
 
 
 def _new(node: ast.AST, word: str, *taken: Mapping[str, object]) -> str:

@@ -50,6 +50,12 @@ def test_what_kernels_need_is_allowed(line):
     assert "def attend" in read(Candidate(kernel(line))).text
 
 
+def test_a_kernel_that_calls_itself_is_refused_however_far_around():
+    assert "calls itself" in refused(kernel("attend(query)")).feedback
+    helpers = "".join(f"\n\n@triton.jit\ndef f{i}(x):\n    f{(i + 1) % 3}(x)\n" for i in range(3))
+    assert "calls itself" in refused(kernel("f0(query)") + helpers).feedback
+
+
 def test_loops_and_branches_are_allowed_and_helpers_may_be_called():
     lines = ["for i in range(G):", "    if i > 1:", "        helper(i)", "    else:", "        pass"]
     lines += ["for j in tl.static_range(SPLITS):", "    tl.store(out + j, helper(j))"]
@@ -85,6 +91,7 @@ REFUSED = {
     "a float of an argument": ("x = float(G)", "`float` may only make"),
     "a float of another text": ('x = float("1e9")', "`float` may only make"),
     "a range as a value": ("x = tl.range(3)", "may only stand in"),
+    "an argument of the compiler's own": ("tl.load(query, _semantic=G)", "leading underscore"),
     "a loop over a list": ("for i in [1, 2]: pass", "a loop is"),
     "a loop over several names": ("for i, j in range(3): pass", "a loop is"),
     "an else of a loop": ("for i in range(3): pass\n    else: pass", "no `else`"),

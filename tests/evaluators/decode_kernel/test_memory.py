@@ -165,6 +165,13 @@ def test_stores_of_another_form_are_a_fault(memory, spoil):
     assert caught.value.status == "protocol"
 
 
+def test_a_program_stores_so_often_and_no_more(memory):
+    place = np.repeat(at(memory, "out", 0), 4097)
+    with pytest.raises(CandidateFault, match="4097 times, at most 4096") as caught:
+        memory.store(Frame(sizes=np.ones(4097, np.int64), at=place, values=np.zeros(4097)))
+    assert caught.value.status == "resource"
+
+
 def test_an_answer_without_stores_stores_nothing(memory):
     memory.store(Frame())
     memory.launch()

@@ -67,7 +67,7 @@ def test_sharing_keys_within_a_group_moves_less_than_the_plain_way(verdict_on, s
     names = ("attend", "attend_shared")
     plain, shared = (verdict_on(seed_text(name), shapes=slice(2, 3)).points[0] for name in names)
     assert 1 < shared["traffic"] < 0.4 * plain["traffic"]
-    assert 1 < shared["span"] < 0.6 * plain["span"]
+    assert 1 < shared["span"] < plain["span"]
     assert max(plain["error"], shared["error"]) < 5e-4
     assert all(point["span"] >= point["traffic"] for point in (plain, shared))
 
@@ -139,7 +139,7 @@ def test_a_kernel_that_knows_the_shapes_of_the_search_is_wrong_on_those_that_dec
     text = problem.cheats()["knows_the_shapes"].read_text()
     assert verdict_on(text, shapes=slice(0, 1)).valid
     verdict = verdict_on(text, "select", slice(0, 1))
-    assert verdict.status == "wrong" and "numbers that are none" in verdict.feedback
+    assert verdict.status == "wrong" and "which is not shown" in verdict.feedback
 
 
 def test_a_kernel_that_does_not_compile_is_told_with_its_own_line(verdict_on, seed_text):
