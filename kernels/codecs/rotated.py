@@ -109,8 +109,7 @@ class Rotated:
         *,
         scale: float | None = None,
         splits: int | None = None,
-        stages: int = 3,
-        warps: int = 4,
+        warps: int = 8,
         workspace: Workspace | None = None,
         checked: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,7 +120,6 @@ class Rotated:
             lengths: int32 [B], tokens of each sequence, 1 or more.
             scale: of the scores; d ** -0.5 by default.
             splits: programs that share a head's tokens.
-            stages: of the pipeline that fetches tiles ahead.
             warps: of 32 threads.
             workspace: to reuse, from `workspace`.
             checked: also look at the lengths, which waits for the device.
@@ -179,7 +177,6 @@ class Rotated:
             ROWS_PADDED=max(16, power_of_two(group)),
             ROWS_MERGED=power_of_two(group),
             MERGED=min(16, power_of_two(splits)),
-            STAGES=stages,
             OVERLAP=overlaps(query.device),
             num_warps=warps,
             **options(query.device),

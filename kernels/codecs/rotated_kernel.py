@@ -16,7 +16,7 @@ from vevolve.kernels.codecs.kernel import words
 
 
 @triton.jit
-def looked_up(found, part: tl.constexpr, levels, BITS: tl.constexpr, KIND: tl.constexpr):
+def looked_up(found, part, levels, BITS: tl.constexpr, KIND: tl.constexpr):
     """The levels of the part-th codes of words, in the shape of the words."""
     code = (found >> (BITS * part)) & ((1 << BITS) - 1)
     return tl.load(levels + code.to(tl.int32)).to(KIND)
@@ -51,7 +51,6 @@ def attend(
     ROWS_PADDED: tl.constexpr,
     ROWS_MERGED: tl.constexpr,
     MERGED: tl.constexpr,
-    STAGES: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
     """Codes int16 [units, tiles, TILE * BITS / 16, d]: bits BITS * j of word t are token t + j * (words of a tile)."""
@@ -74,11 +73,11 @@ def attend(
     top = tl.full((ROWS_PADDED,), float("-inf"), tl.float32)
     mass = tl.zeros((ROWS_PADDED,), tl.float32)
     held = tl.zeros((ROWS_PADDED, WIDTH_PADDED), tl.float32)
-    for tile in tl.range(first, last, num_stages=STAGES):
+    for tile in range(first, last):
         at_tile = unit.to(tl.int64) * tiles + tile
         keys = words(key_codes, at_tile, column, WORDS, WIDTH, WIDTH_PADDED)
         values = words(value_codes, at_tile, column, WORDS, WIDTH, WIDTH_PADDED)
-        for part in tl.static_range(16 // BITS):
+        for part in tl.range(16 // BITS, num_stages=1):  # fetching look-ups ahead would fill the shared memory
             token = part * WORDS + word
             live = tile * TILE + token < used
             key_norm = tl.load(key_norms + at_tile * TILE + token).to(tl.float32)
