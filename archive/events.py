@@ -103,6 +103,43 @@ class Selected(Value):
     verdict: Verdict
     promoted: bool
     """It gained on the select front of the main workload and of every family."""
+    incumbent: str = ""
+    """The elite that it is compared with next, on documents that this row comes before. Empty: it is not."""
+    claims: tuple[str, ...] = ()
+    """The labels of the operating points at which it is held to be better."""
+    claimed: float = 0.0
+    """What the incumbent's hypervolume on `select` gains where these points take the place of its own."""
+
+
+class Compared(Value):
+    """A promoted candidate met its incumbent on fresh documents: to become an elite, or as an elite that aged."""
+
+    kind: Literal["compared"] = "compared"
+    iteration: int
+    """Of the candidate."""
+    candidate: str
+    incumbent: str
+    claims: tuple[str, ...]
+    claimed: float
+    """As its selection told; what a document brings counts up to this, on either side."""
+    told: int
+    """The last iteration that was told before."""
+    aged: int = 0
+    """Iterations since it became an elite; 0 where it is to become one."""
+    gains: tuple[float, ...]
+    """By new document: what the incumbent's hypervolume gains where the claimed points take the place of its own."""
+    workloads: tuple[str, ...]
+    """Name the documents, in parts: hashes of the problem and theirs."""
+    evidence: float
+    """E-value against "it gains nothing on such documents in the mean, or loses", over all that it met."""
+    against: float = 0.0
+    """E-value against "it loses nothing in the mean, or gains", over those that it met as an elite."""
+    level: float
+    """It becomes an elite where `evidence` reaches one over this; it is one no more where `against` does."""
+    lower: float
+    """95 % lower confidence limit of its mean gain as a share of what was claimed, valid at every number of them."""
+    elite: bool
+    """What follows."""
 
 
 Budget = Literal["", "evaluations", "usd", "seconds"]
@@ -202,7 +239,18 @@ class Concluded(Value):
 
 
 Event = Annotated[
-    Started | Resumed | Asked | Proposed | Told | Selected | Ended | Registered | Unsealed | Examined | Concluded,
+    Started
+    | Resumed
+    | Asked
+    | Proposed
+    | Told
+    | Selected
+    | Compared
+    | Ended
+    | Registered
+    | Unsealed
+    | Examined
+    | Concluded,
     Field(discriminator="kind"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

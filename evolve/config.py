@@ -53,6 +53,8 @@ class Config(Value):
     """A running Ray cluster to join: `auto`, `HOST:PORT` or `ray://HOST:PORT`. None: one is started on the loopback."""
     lag: int = Field(default=8, ge=1, le=4096)
     """Iterations in flight. Iteration i sees what was known when iteration i - lag ended, whatever the timing."""
+    confirm: int = Field(default=48, ge=0)
+    """The most fresh documents on which a promoted program meets its incumbent, where the problem can draw any."""
     style: Literal["diff", "rewrite"] = "diff"
     """What a model is asked for: SEARCH/REPLACE blocks, or the whole program."""
     base_url: str | None = None

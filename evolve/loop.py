@@ -18,24 +18,25 @@ import logging
 import math
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from queue import Empty
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Asked, Budget, Ended, Event, Selected, Told
+from vevolve.archive.events import Asked, Budget, Ended, Event, Told
 from vevolve.errors import BadProblem, ProposerError
 from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
-from vevolve.evolve.flights import Flight, Selection
+from vevolve.evolve.flights import Flight
 from vevolve.evolve.history import History
 from vevolve.evolve.inbox import Inbox
 from vevolve.evolve.journal import Journal
 from vevolve.evolve.past import recover
 from vevolve.evolve.patience import Patience
 from vevolve.evolve.programs import Programs
+from vevolve.evolve.promotion import Promotions
 from vevolve.evolve.propose import Draft, is_free, propose, tree_hash
 from vevolve.evolve.proposers.contract import Proposer
 from vevolve.evolve.questions import Questions
@@ -81,8 +82,6 @@ class Loop:
     ) -> None:
         self._archive, self._secret, self._seed = archive, secret, seed
         self._questions, self._workers, self._config = questions, workers, config
-        promotes = any(stage.promotion for stage in questions.problem.stages)
-        self._least_gain = questions.problem.promotion_gain if promotes else math.inf
         self._lag, self._grace = config.lag, grace
         self._programs = Programs(archive)
         self._run = secret.derive("run").key.hex()[:8]
@@ -97,7 +96,7 @@ class Loop:
         self._next = 1
         self._flights: dict[int, Flight] = {}
         self._held: Flight | None = None
-        self._selections: deque[Selection] = deque()
+        self._promotions = Promotions(archive, secret, questions.problem, self._programs, config, self._submit)
         self._resumed: dict[int, Asked] = {}
         self._callers = Threads(config.lag, "propose")
         self._drawer = Threads(1, "draw")
@@ -150,12 +149,11 @@ class Loop:
     # -------------------------------------------------------------------------------------------------- the past
 
     def _recover(self) -> None:
-        archive, known = self._archive, self._known
-        past = recover(archive, known, self._dollars, self._clock, free=self._free, least_gain=self._least_gain)
-        self._resumed = past.asked
-        self._next = max(1, known.told + 1)
-        for selection in past.gained:
-            self._select(selection, archive.record(selection.candidate).candidate)
+        self._resumed = recover(
+            self._archive, self._known, self._promotions, self._dollars, self._clock, free=self._free
+        )
+        self._next = max(1, self._known.told + 1)
+        self._promotions.begin()
 
     # ------------------------------------------------------------------------------------------------------- ask
 
@@ -244,38 +242,38 @@ class Loop:
         text = f"the same program as in iteration {twin}, but for comments and layout"
         return self._questions.problem.invalid(text, "duplicate")
 
-    def _examine(self, flight: Flight | Selection, candidate: Candidate) -> None:
+    def _examine(self, flight: Flight, candidate: Candidate) -> None:
         # Every candidate meets the same randomness, so that two are compared on equal terms and a change without
         # effect gains nothing by luck. The problem derives what a stage needs; candidates see only what follows.
-        job = Job(candidate, self._secret.derive("examine"), promotion=isinstance(flight, Selection))
-        failed = partial(self._failed, flight.iteration)
-        self._inbox.expect(self._workers.submit(job), partial(setattr, flight, "verdict"), failed)
+        job = Job(candidate, self._secret.derive("examine"))
+        self._submit(job, partial(setattr, flight, "verdict"), flight.iteration)
 
-    def _select(self, selection: Selection, candidate: Candidate) -> None:
-        self._selections.append(selection)
-        self._examine(selection, candidate)
+    def _submit(self, job: Job, then: Callable[[Verdict], None], iteration: int) -> None:
+        self._inbox.expect(self._workers.submit(job), then, partial(self._failed, iteration))
 
     # ------------------------------------------------------------------------------------------------------ tell
 
     def _commit(self) -> bool:
-        """Tell, in order, every iteration whose turn has come, selections in their fixed places between them."""
+        """Tell, in order, every iteration whose turn has come, and promotions in their fixed places between them."""
         moved, last = False, not self._flights
         while True:
             flight = self._flights.get(self._known.told + 1)
-            if self._selections and (
-                last or (flight and self._selections[0].iteration <= flight.iteration - self._lag)
-            ):
-                selection = self._selections[0]
-                if selection.verdict is None:
+            waiting = self._promotions.due(math.inf if last else flight.iteration if flight else -1)
+            if waiting is not None:
+                if not waiting.done:
                     return moved
-                self._selections.popleft()
-                self._tell_selected(selection, selection.verdict)
+                self._append(self._promotions.outcome(waiting))
             elif flight is None or flight.verdict is None or flight.draft is None:
                 return moved
             else:
                 del self._flights[flight.iteration]
                 self._tell(flight, flight.draft, flight.verdict)
             moved = True
+
+    def _append(self, event: Event) -> None:
+        self._journal.append(event)
+        self._promotions.take(event)
+        self._promotions.begin()
 
     def _tell(self, flight: Flight, draft: Draft, verdict: Verdict) -> None:
         candidate, question = draft.candidate, flight.question
@@ -293,24 +291,9 @@ class Loop:
             verdict=verdict,
             hypervolume_gain=self._archive.gain(points_of(verdict), "search") if counted else 0.0,
         )
-        self._journal.append(told)
+        self._append(told)
         self._known.learn(told, candidate)
         self._lose_patience(flight.iteration, told.proposer, draft)
-        if told.hypervolume_gain > self._least_gain:
-            self._select(Selection(told.iteration, candidate.id), candidate)
-
-    def _tell_selected(self, selection: Selection, verdict: Verdict) -> None:
-        """A gain on the front of the main workload and on that of every family promotes."""
-        families = {"", *(point.family for point in verdict.points)}
-        gains = [self._archive.gain(points_of(verdict, "select", family), "select", family) for family in families]
-        self._journal.append(
-            Selected(
-                iteration=selection.iteration,
-                candidate=selection.candidate,
-                verdict=verdict,
-                promoted=verdict.valid and min(gains) > 0,
-            )
-        )
 
     def _lose_patience(self, iteration: int, author: str, draft: Draft) -> None:
         """Give up a proposer that is of no use; the run ends where there is no other."""
@@ -369,7 +352,7 @@ class Loop:
             return True
         if self._failure is not None:
             return all(number >= self._failed_at for number in self._flights)
-        return not (moved or self._flights or self._selections)
+        return not (moved or self._flights or self._promotions)
 
     def _end(self, reason: str, budget: Budget = "") -> None:
         self._journal.store_answers()

@@ -1,0 +1,153 @@
+"""Elites: promoted programs that beat their incumbent on fresh documents by more than luck. A fold of the log.
+
+Promotion looks at few recorded documents, so some of what is promoted is luck. A promoted program is *unconfirmed*
+until its comparison says more; an elite that loses as it ages is *demoted*. The first promoted program, the seed of
+most runs, has no incumbent: it is the *first*, with which later ones are compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from vevolve.archive.events import Compared
+from vevolve.archive.record import Record
+from vevolve.archive.store import Archive
+
+Place = Literal["first", "elite", "unconfirmed", "demoted"]
+
+
+@dataclass(frozen=True)
+class Elite:
+    """A program that was compared, and what came of it so far.
+
+    Attributes:
+        candidate: its id.
+        iteration: that made it.
+        incumbent: what it was compared with.
+        claims: labels of the operating points at which it is held to be better.
+        claimed: the gain that it showed on `select`.
+        place: what it is now.
+        since: the last iteration told before it became an elite.
+        gains: by document, of the comparison that decided.
+        later: by document, of those since.
+        evidence: e-value for it, over all documents.
+        level: what its test spent; the e-value had to reach one over this.
+        lower: 95 % lower confidence limit of the mean gain, as a share of `claimed`.
+    """
+
+    candidate: str
+    iteration: int
+    incumbent: str
+    claims: tuple[str, ...]
+    claimed: float
+    place: Place
+    since: int
+    gains: tuple[float, ...]
+    later: tuple[float, ...]
+    evidence: float
+    level: float
+    lower: float
+
+    @property
+    def wins(self) -> int:
+        """Documents that it won."""
+        return sum(gain > 0 for gain in (*self.gains, *self.later))
+
+    def __str__(self) -> str:
+        """One sentence."""
+        count = len(self.gains) + len(self.later)
+        return (
+            f"{self.place}: won {self.wins} of {count} fresh documents against {self.incumbent[:10]} at "
+            f"{', '.join(self.claims)}; e-value {self.evidence:.3g}, {1 / self.level:.3g} needed; gains at least "
+            f"{self.lower:.0%} of what it claimed (95 % confidence)"
+        )
+
+
+class Elites:
+    """What the comparisons of a run have led to.
+
+    Attributes:
+        first: the first promoted program; "" before it.
+        tests: comparisons that could have made an elite.
+        made: those that did.
+        compared: candidate -> what came of it, in the order of the log.
+    """
+
+    def __init__(self) -> None:
+        self.first = ""
+        self.tests = self.made = 0
+        self.compared: dict[str, Elite] = {}
+
+    def take(self, event: Compared) -> None:
+        """Take in the next comparison of the log."""
+        if not self.first:
+            self.first = event.incumbent
+        before = self.compared.get(event.candidate)
+        if event.aged and before is not None:
+            self.compared[event.candidate] = replace(
+                before,
+                place="elite" if event.elite else "demoted",
+                later=(*before.later, *event.gains),
+                evidence=event.evidence,
+                lower=event.lower,
+            )
+            return
+        self.tests += 1
+        self.made += event.elite
+        self.compared[event.candidate] = Elite(
+            candidate=event.candidate,
+            iteration=event.iteration,
+            incumbent=event.incumbent,
+            claims=event.claims,
+            claimed=event.claimed,
+            place="elite" if event.elite else "unconfirmed",
+            since=event.told,
+            gains=event.gains,
+            later=(),
+            evidence=event.evidence,
+            level=event.level,
+            lower=event.lower,
+        )
+
+    @property
+    def standing(self) -> list[Elite]:
+        """The elites, ranked by the lower confidence limit of the share of its claim that each holds."""
+        found = [one for one in self.compared.values() if one.place == "elite"]
+        return sorted(found, key=lambda one: -one.lower)
+
+    @property
+    def incumbents(self) -> list[str]:
+        """Whom the next promoted program may be compared with."""
+        return ([self.first] if self.first else []) + [one.candidate for one in self.standing]
+
+    def place(self, record: Record) -> Place | None:
+        """What a candidate is; None where it was not promoted, or where this run compares none."""
+        if not self.compared or not record.promoted:
+            return None
+        if record.id == self.first:
+            return "first"
+        known = self.compared.get(record.id)
+        return known.place if known else "unconfirmed"
+
+    def to_json(self, record: Record) -> dict[str, Any]:
+        """The fields that a list of candidates adds."""
+        known = self.compared.get(record.id)
+        return {
+            "elite": self.place(record),
+            "evidence": known.evidence if known else None,
+            "level": known.level if known else None,
+            "incumbent": known.incumbent if known else None,
+            "wins": known.wins if known else None,
+            "documents": len(known.gains) + len(known.later) if known else None,
+            "gain_lower": known.lower if known else None,
+        }
+
+
+def elites(archive: Archive) -> Elites:
+    """The elites of a run."""
+    found = Elites()
+    for entry in archive.events(kinds=("compared",)):
+        if isinstance(entry.event, Compared):
+            found.take(entry.event)
+    return found

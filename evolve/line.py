@@ -1,0 +1,97 @@
+"""Who waits for promotion, and for a comparison on fresh documents: a fold of the log, and of nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from vevolve.archive.elites import Elites
+from vevolve.archive.events import Compared, Event, Selected, Told
+from vevolve.evaluators.confidence.discoveries import Discoveries
+from vevolve.evaluators.contract import Problem
+from vevolve.evaluators.fresh import generator
+from vevolve.evolve.config import Config
+from vevolve.evolve.flights import Duel, Selection
+from vevolve.evolve.past import candidate_of
+
+ALPHA = 0.05
+"""The share of false elites that is allowed, and the chance of demoting one that is none."""
+AGES = tuple(32 * 2**power for power in range(20))
+"""Iterations since it became one after which an elite meets its incumbent again."""
+
+
+class Line:
+    """Those that wait, first come, first told.
+
+    Attributes:
+        waiting: who is due when, in ascending order.
+        elites: what the comparisons so far have led to.
+        told: the last iteration that was told.
+        most: fresh documents of a comparison; 0 where there are none.
+    """
+
+    def __init__(self, problem: Problem, config: Config) -> None:
+        promotes = any(stage.promotion for stage in problem.stages)
+        self._least_gain = problem.promotion_gain if promotes else math.inf
+        self._lag = config.lag
+        self.most = config.confirm if generator(problem) else 0
+        self.told = -1
+        self.elites = Elites()
+        self.waiting: deque[Selection | Duel] = deque()
+
+    def take(self, event: Event) -> None:
+        """Take in the next event of the log. What it gives rise to waits for `begin`."""
+        match event:
+            case Told():
+                self.told = event.iteration
+                if event.hypervolume_gain > self._least_gain:
+                    due = self.told + self._lag
+                    self.waiting.append(Selection(event.iteration, candidate_of(event).id, due))
+                self._age()
+            case Selected():
+                self._drop(Selection, event.candidate)
+                self._challenge(event)
+            case Compared():
+                self._drop(Duel, event.candidate)
+                self.elites.take(event)
+            case _:
+                pass
+
+    def _challenge(self, event: Selected) -> None:
+        if event.promoted and not self.elites.first:
+            self.elites.first = event.candidate
+        if event.incumbent and self.most:
+            due = self.told + self._lag
+            before = sum(isinstance(one, Duel) and not one.aged for one in self.waiting)
+            # Comparisons are told in order, so this one's number is known, and of elites before it the fewest.
+            enough = 1 / Discoveries(ALPHA, self.elites.tests + before, self.elites.made).level
+            self.waiting.append(
+                Duel(event.iteration, event.candidate, event.incumbent, event.claims, event.claimed, due, enough=enough)
+            )
+
+    def _age(self) -> None:
+        """An elite meets its incumbent again, ever more rarely."""
+        if not self.most:
+            return
+        meeting = {one.candidate for one in self.waiting if isinstance(one, Duel)}
+        for one in self.elites.standing:
+            age = self.told - one.since
+            if age in AGES and one.candidate not in meeting:
+                first, due = len(one.gains) + len(one.later), self.told + self._lag
+                self.waiting.append(
+                    Duel(
+                        one.iteration,
+                        one.candidate,
+                        one.incumbent,
+                        one.claims,
+                        one.claimed,
+                        due,
+                        first=first,
+                        aged=age,
+                    )
+                )
+
+    def _drop(self, kind: type[Selection | Duel], candidate: str) -> None:
+        found = next((one for one in self.waiting if isinstance(one, kind) and one.candidate == candidate), None)
+        if found is not None:
+            self.waiting.remove(found)

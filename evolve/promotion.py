@@ -1,0 +1,192 @@
+"""Promotion: what gained on `search` is examined on `select`; what gains there meets its incumbent on fresh documents.
+
+Both happen while the search goes on, and join the archive in an order that the log alone decides, one after another:
+each before the iteration that is `lag` after the last one told when it began. What is asked depends on neither. See
+docs/decisions/002-lagged-commits.md and 011-elites.md.
+
+Who waits is a fold of the log (`vevolve.evolve.line`); `begin` starts what was not started yet. So a run that was
+killed goes on with the same comparisons, on the same documents: these follow from the run's secret and the two
+programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from vevolve.archive import Archive
+from vevolve.archive.events import Compared, Event, Selected
+from vevolve.evaluators.confidence.discoveries import Discoveries
+from vevolve.evaluators.contract import Problem
+from vevolve.evaluators.fresh import Fresh
+from vevolve.evolve import duel
+from vevolve.evolve.ask import points_of
+from vevolve.evolve.config import Config
+from vevolve.evolve.flights import Duel, Selection
+from vevolve.evolve.line import ALPHA, Line
+from vevolve.evolve.programs import Programs
+from vevolve.evolve.workers import Job
+from vevolve.types import Seed, Verdict
+
+TRIAL = 4
+"""Documents of a first look; further ones are taken at three, six, twelve times as many, and so on."""
+
+Submit: TypeAlias = Callable[[Job, Callable[[Verdict], None], int], None]
+"""Examine, go on with the verdict, and know whose iteration fails where the harness does."""
+
+
+def next_look(met: int) -> int:
+    """How many documents a comparison has met at its next look."""
+    return TRIAL if not met else 3 * TRIAL if met == TRIAL else 2 * met
+
+
+def decided(gains: Sequence[float], claimed: float, enough: float) -> bool:
+    """Whether more documents are not worth their cost: it has won enough, or so far lost more than it won.
+
+    E-values may be looked at as often as one likes.
+    """
+    return not 1 <= duel.evidence(gains, claimed) < enough
+
+
+class Promotions:
+    """What is on its way from a gain on `search` to the front and to the elites.
+
+    Args:
+        archive: the run's.
+        secret: the run's seed.
+        problem: what candidates are examined for.
+        programs: the candidates.
+        config: lag, and the most fresh documents of a comparison.
+        submit: hands a job to the workers.
+    """
+
+    def __init__(
+        self, archive: Archive, secret: Seed, problem: Problem, programs: Programs, config: Config, submit: Submit
+    ) -> None:
+        self._archive, self._secret, self._programs, self._submit = archive, secret, programs, submit
+        self._line = Line(problem, config)
+
+    def __len__(self) -> int:
+        """How many are on their way."""
+        return len(self._line.waiting)
+
+    def take(self, event: Event) -> None:
+        """Take in the next event of the log. What it gives rise to waits for `begin`."""
+        self._line.take(event)
+
+    # ------------------------------------------------------------------------------------------------- examining
+
+    def begin(self) -> None:
+        """Start what waits and was not started yet."""
+        for one in self._line.waiting:
+            if one.begun:
+                continue
+            one.begun = True
+            if isinstance(one, Duel):
+                self._meet(one)
+            else:
+                job = Job(self._programs.named(one.candidate).candidate, self._secret.derive("examine"), promotion=True)
+                self._submit(job, partial(setattr, one, "verdict"), one.iteration)
+
+    def _meet(self, one: Duel) -> None:
+        """Examine both programs on the next documents."""
+        met = len(one.gains)
+        upto = min(next_look(met), self._line.most)
+        numbers = range(one.first + met, one.first + upto)
+        fresh = Fresh(self._secret.derive("fresh", one.candidate, one.incumbent), numbers)
+        verdicts: dict[str, Verdict] = {}
+
+        def arrived(id: str, verdict: Verdict) -> None:
+            verdicts[id] = verdict
+            if len(verdicts) == 2:
+                self._met(one, fresh.numbers, verdicts[one.candidate], verdicts[one.incumbent])
+
+        for id in (one.candidate, one.incumbent):
+            job = Job(self._programs.named(id).candidate, fresh.key, fresh=fresh)
+            self._submit(job, partial(arrived, id), one.iteration)
+
+    def _met(self, one: Duel, numbers: range, candidate: Verdict, incumbent: Verdict) -> None:
+        one.gains += duel.gains(candidate, incumbent, one.claims, self._archive.objectives, numbers)
+        one.workloads += (candidate.problem,)
+        one.done = bool(one.aged) or len(one.gains) >= self._line.most or decided(one.gains, one.claimed, one.enough)
+        if not one.done:
+            self._meet(one)
+
+    # --------------------------------------------------------------------------------------------------- telling
+
+    def due(self, iteration: float) -> Selection | Duel | None:
+        """What is to be told before that iteration; at infinity, whatever is first. It may not be done yet."""
+        return self._line.waiting[0] if self._line.waiting and self._line.waiting[0].due <= iteration else None
+
+    def outcome(self, one: Selection | Duel) -> Selected | Compared:
+        """The event that tells of the first of those that wait, which is done."""
+        if isinstance(one, Duel):
+            return self._compared(one)
+        if one.verdict is None:
+            raise RuntimeError(f"candidate {one.candidate[:8]} was not examined on `select` yet")
+        return self._selected(one, one.verdict)
+
+    def _selected(self, one: Selection, verdict: Verdict) -> Selected:
+        """A gain on the front of the main workload and on that of every family promotes."""
+        families = {"", *(point.family for point in verdict.points)}
+        gains = [self._archive.gain(points_of(verdict, "select", family), "select", family) for family in families]
+        promoted = verdict.valid and min(gains) > 0
+        incumbent, claims, claimed = "", (), 0.0
+        if promoted and self._line.most:
+            incumbent, claims, claimed = self._claim(one.candidate, verdict)
+        return Selected(
+            iteration=one.iteration,
+            candidate=one.candidate,
+            verdict=verdict,
+            promoted=promoted,
+            incumbent=incumbent,
+            claims=claims,
+            claimed=claimed,
+        )
+
+    def _claim(self, candidate: str, verdict: Verdict) -> tuple[str, tuple[str, ...], float]:
+        """Whom a program is compared with, at which of its points, and by how much it claims to improve that one.
+
+        Its points are those that are new on the select front.
+
+        Of the elites, and the first, the one that its points improve least on `select`. Where they do not improve that
+        one there either, no comparison is worth its documents.
+        """
+        points = points_of(verdict, "select")
+        claims = [point.label for point in points if self._archive.gain([point], "select") > 0]
+        found: list[tuple[float, str, tuple[str, ...]]] = []
+        for id in self._line.elites.incumbents:
+            theirs = self._archive.record(id).points_on("select")
+            labels = duel.common(points, theirs, claims)
+            if labels and id != candidate:
+                found.append((duel.gain(points, theirs, labels, self._archive.objectives), id, labels))
+        least, incumbent, labels = min(found, default=(0.0, "", ()))
+        return (incumbent, labels, least) if least > 0 else ("", (), 0.0)
+
+    def _compared(self, one: Duel) -> Compared:
+        known = self._line.elites.compared.get(one.candidate) if one.aged else None
+        every = (*known.gains, *known.later, *one.gains) if known else one.gains
+        evidence = duel.evidence(every, one.claimed)
+        stream = Discoveries(ALPHA, self._line.elites.tests, self._line.elites.made)
+        against, level = 0.0, stream.level
+        elite, _ = stream.test(evidence)
+        if known:
+            against, level = duel.evidence([-gain for gain in (*known.later, *one.gains)], one.claimed), ALPHA
+            elite = against * level < 1
+        return Compared(
+            iteration=one.iteration,
+            candidate=one.candidate,
+            incumbent=one.incumbent,
+            claims=one.claims,
+            claimed=one.claimed,
+            told=self._line.told,
+            aged=one.aged,
+            gains=one.gains,
+            workloads=one.workloads,
+            evidence=evidence,
+            against=against,
+            level=level,
+            lower=duel.least_gain(every, one.claimed),
+            elite=elite,
+        )

@@ -1,0 +1,352 @@
+"""Elites: what is promoted meets its incumbent on fresh documents, and only what wins beyond luck counts as better."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+
+import pytest
+
+from vevolve.archive import Archive
+from vevolve.archive.elites import elites
+from vevolve.archive.events import Compared, Proposed, Selected, Told
+from vevolve.errors import ArchiveError
+from vevolve.evaluators.confidence.discoveries import Discoveries, share
+from vevolve.evaluators.contract import Problem, load
+from vevolve.evaluators.fresh import STAGE, generator
+from vevolve.evolve import duel
+from vevolve.evolve.line import AGES, ALPHA
+from vevolve.evolve.programs import Programs
+from vevolve.evolve.promotion import TRIAL, Promotions, decided, next_look
+from vevolve.types import Candidate, Objective, Point, Verdict
+
+SHUFFLED = 0.005
+AXES = (
+    Objective("left", "min", worst=1.0, best=0.001, scale="log10"),
+    Objective("right", "min", worst=1.0, best=0.001, scale="log10"),
+)
+
+
+def of(archive, kind):
+    return [entry.event for entry in archive.events(kinds=(kind,))]
+
+
+@pytest.fixture(scope="module")
+def whole(plane, tmp_path_factory):
+    """A run with comparisons, and its events."""
+    config = plane.settings(evaluations=60, lag=3, confirm=12)
+    return plane.run(tmp_path_factory.mktemp("elites"), config)
+
+
+def test_comparisons_are_made_and_some_make_elites(whole):
+    archive, _ = whole
+    found = [event for event in of(archive, "compared") if isinstance(event, Compared)]
+    fresh = [event for event in found if not event.aged]
+    assert len(fresh) >= 4
+    assert any(event.elite for event in fresh)
+    assert {len(event.gains) for event in fresh} <= {TRIAL, 3 * TRIAL}
+    archive.verify()
+
+
+def test_the_levels_are_those_of_the_online_procedure_in_the_order_of_the_log(whole):
+    archive, _ = whole
+    made = tests = 0
+    for event in of(archive, "compared"):
+        if event.aged:
+            continue
+        tests += 1
+        assert event.level == pytest.approx(ALPHA * share(tests) * (made + 1), rel=1e-12)
+        assert event.elite == (event.evidence * event.level >= 1)
+        assert event.evidence == pytest.approx(duel.evidence(event.gains, event.claimed))
+        made += event.elite
+    assert tests == elites(archive).tests
+    assert made == elites(archive).made
+
+
+def test_a_comparison_speaks_of_a_claim_that_was_logged_before(whole):
+    archive, _ = whole
+    claims: dict[str, tuple[str, tuple[str, ...], float]] = {}
+    elite = {elites(archive).first}
+    for entry in archive.events(kinds=("selected", "compared")):
+        event = entry.event
+        if isinstance(event, Selected) and event.incumbent:
+            assert event.promoted and event.incumbent in elite, "an incumbent is an elite by then"
+            assert event.claimed > 0
+            claims[event.candidate] = (event.incumbent, event.claims, event.claimed)
+        elif isinstance(event, Compared):
+            assert claims[event.candidate] == (event.incumbent, event.claims, event.claimed)
+            if event.elite:
+                elite.add(event.candidate)
+    assert len(claims) >= 4
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["hosted", "free"])
+def test_elites_depend_neither_on_delays_nor_on_the_number_of_workers(plane, tmp_path, free):
+    config = plane.settings(evaluations=40, lag=4, confirm=12)
+    calm, _ = plane.run(tmp_path / "calm", config, plane.Model(free=free))
+    wild, _ = plane.run(
+        tmp_path / "wild", config, plane.Model(free=free, delay=SHUFFLED), workers=plane.crew(4, SHUFFLED)
+    )
+    assert plane.story(calm) == plane.story(wild)
+    assert len(of(calm, "compared")) > 3
+    assert elites(calm).compared == elites(wild).compared
+
+
+def test_a_run_cut_off_around_a_comparison_goes_on_as_if_never_cut(plane, tmp_path, whole):
+    archive, events = whole
+    story = plane.story(archive)
+    places = [place for place, event in enumerate(events) if isinstance(event, Compared)]
+    claims = [place for place, event in enumerate(events) if isinstance(event, Selected) and event.incumbent]
+    cuts = sorted({places[0], places[len(places) // 2] + 1, claims[0] + 1, claims[-1] + 1})
+    config = plane.settings(evaluations=60, lag=3, confirm=12)
+    for kept in cuts:
+        directory = tmp_path / f"cut{kept}"
+        with plane.begin(directory, config) as begun:
+            begun.append(*events[:kept])
+        resumed, _ = plane.run(directory, config)
+        assert plane.story(resumed) == story, f"cut after {kept} events"
+        resumed.close()
+
+
+def test_what_is_asked_does_not_depend_on_comparisons(plane, tmp_path, whole):
+    archive, _ = whole
+    without, _ = plane.run(tmp_path, plane.settings(evaluations=60, lag=3, confirm=0))
+    told = [event.source for event in of(without, "told")]
+    assert told == [event.source for event in of(archive, "told")]
+    assert not of(without, "compared")
+    assert not any(event.incumbent for event in of(without, "selected"))
+
+
+def test_no_prompt_holds_anything_of_select_or_of_fresh_documents(plane, whole):
+    archive, _ = whole
+    text = "\n".join(
+        event.system + event.user + event.reply for event in of(archive, "proposed") if isinstance(event, Proposed)
+    )
+    hidden = importable(plane).HIDDEN
+    assert len(text) > 10_000
+    assert hidden not in text
+    told = {float(number) for number in plane.numbers(text)}
+    secret = {number for event in of(archive, "compared") for number in (*event.gains, event.evidence, event.lower)}
+    secret -= {0.0, 0.5, 1.0}
+    assert len(secret) > 20
+    assert not secret & told
+    assert not {float(f"{number:.6g}") for number in secret} & told
+
+
+def importable(plane):
+    import sys
+
+    problem = load(str(plane.FOLDER))
+    return sys.modules[type(problem).__module__]
+
+
+@pytest.mark.parametrize("field", ["elite", "evidence", "gains", "incumbent"])
+def test_an_elite_that_was_tampered_with_breaks_the_chain(plane, tmp_path, field):
+    archive, _ = plane.run(tmp_path, plane.settings(evaluations=25, lag=3, confirm=8))
+    archive.close()
+    db = sqlite3.connect(archive.path)
+    seq, text = db.execute("SELECT seq, event FROM events WHERE kind = 'compared' ORDER BY seq LIMIT 1").fetchone()
+    event = json.loads(text)
+    event[field] = {"elite": not event["elite"], "evidence": 1e6, "gains": [1.0] * 8, "incumbent": "0" * 64}[field]
+    changed = json.dumps(event, sort_keys=True, separators=(",", ":"))
+    db.execute("UPDATE events SET event = ? WHERE seq = ?", (changed, seq))
+    db.commit()
+    db.close()
+    with Archive.open(tmp_path) as opened, pytest.raises(ArchiveError, match=f"row {seq} of the log was changed"):
+        opened.verify()
+
+
+# ------------------------------------------------------------------------------------------- promotions by themselves
+
+
+class Fated(Problem):
+    """Every program is as good as every other on `select`; fresh documents fall as `fates` says."""
+
+    name = "fated"
+    objectives = AXES
+
+    def fresh(self, key, first, count):
+        raise NotImplementedError("drawn by the double that examines")
+
+
+class Stage:
+    """Promotions of a run that is written by hand: what a document brings is decided by its number."""
+
+    def __init__(self, plane, folder, wins, confirm=12):
+        self.archive = plane.begin(folder, plane.settings(confirm=confirm))
+        self.jobs = []
+        self.wins = wins
+        config = plane.settings(lag=1, confirm=confirm)
+        self.promotions = Promotions(self.archive, plane.SECRET, Fated(), Programs(self.archive), config, self.examine)
+        self.ids = [self.tell(0, 0.9), self.tell(1, 0.6)]
+
+    def tell(self, number, x):
+        source = f"X = {x}\n"
+        verdict = Verdict(valid=True, points=(Point(label="only", left=x, right=x),))
+        self.append(
+            Told(iteration=number, source=source, operation="seed", proposer="p", verdict=verdict, hypervolume_gain=1.0)
+        )
+        return Candidate(source).id
+
+    def append(self, event):
+        self.archive.append(event)
+        self.promotions.take(event)
+        self.promotions.begin()
+
+    def examine(self, job, then, iteration):
+        self.jobs.append(job)
+        x = job.candidate.constants["X"]
+        if job.fresh is None:
+            points = [Point(label="only", split="select", left=x, right=x)]
+        else:
+            start = job.fresh.numbers.start
+            points = [
+                Point(label="only", split="sealed", family=family, left=value, right=value)
+                for number in job.fresh.numbers
+                for family in [duel.family_of(start, number)]
+                for value in [0.5 if x == 0.9 else 0.4 if self.wins(number) else 0.6]
+            ]
+        then(Verdict(valid=True, points=tuple(points), problem="p"))
+
+    def settle(self):
+        """Tell what is done, and return it."""
+        told = []
+        while (one := self.promotions.due(float("inf"))) is not None:
+            assert one.done
+            told.append(self.promotions.outcome(one))
+            self.append(told[-1])
+        return told
+
+    def age(self, to):
+        number = self.promotions._line.told
+        while number < to:
+            number += 1
+            self.append(
+                Told(
+                    iteration=number,
+                    source=f"X = {number}",
+                    operation="mutate",
+                    proposer="p",
+                    verdict=Verdict(valid=False, status="wrong"),
+                )
+            )
+
+
+def test_one_that_wins_every_fresh_document_is_an_elite_and_its_words_say_so(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: True)
+    first, second, compared = stage.settle()
+    assert (first.promoted, first.incumbent) == (True, "")
+    assert (second.promoted, second.incumbent, second.claims) == (True, stage.ids[0], ("only",))
+    assert compared.elite and len(compared.gains) == 12 and min(compared.gains) > 0
+    assert compared.lower > 0
+    found = elites(stage.archive)
+    records = {record.id: record for record in stage.archive.records()}
+    assert [found.place(records[id]) for id in stage.ids] == ["first", "elite"]
+    assert "won 12 of 12 fresh documents" in str(found.compared[stage.ids[1]])
+
+
+def test_one_that_loses_half_of_its_trial_costs_no_further_documents(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: number % 2 == 0)
+    *_, compared = stage.settle()
+    assert not compared.elite and len(compared.gains) == TRIAL
+    record = next(record for record in stage.archive.records() if record.id == stage.ids[1])
+    assert record.promoted
+    assert elites(stage.archive).place(record) == "unconfirmed"
+
+
+def test_both_meet_the_same_documents_which_no_other_pair_meets(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: True)
+    stage.settle()
+    drawn = [job.fresh for job in stage.jobs if job.fresh]
+    pairs = Counter((fresh.key, fresh.numbers) for fresh in drawn)
+    assert set(pairs.values()) == {2}
+    assert [numbers for _, numbers in pairs] == [range(4), range(4, 12)]
+    other = plane.SECRET.derive("fresh", stage.ids[0], stage.ids[1])
+    assert all(fresh.key != other for fresh in drawn)
+
+
+def test_an_elite_that_loses_on_documents_it_had_not_met_is_demoted_as_it_ages(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: number < 12)
+    *_, compared = stage.settle()
+    assert compared.elite
+    places, met = [], []
+    for age in AGES[:3]:
+        stage.age(compared.told + age)
+        for event in stage.settle():
+            places.append(event.elite)
+            met.append(event.aged)
+    assert met[: len(places)] == [AGES[0], AGES[1]], "one that is demoted is compared no more"
+    assert places == [True, False], "four lost documents may be chance; eight are not"
+    numbers = [job.fresh.numbers for job in stage.jobs if job.fresh][::2]
+    assert numbers == [range(4), range(4, 12), range(12, 16), range(16, 20)]
+    found = elites(stage.archive)
+    assert found.compared[stage.ids[1]].place == "demoted"
+    assert found.incumbents == [stage.ids[0]]
+
+
+def test_an_elite_that_goes_on_winning_stays_one_and_its_evidence_grows(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: True)
+    *_, compared = stage.settle()
+    stage.age(compared.told + AGES[0])
+    (again,) = stage.settle()
+    assert again.elite and again.aged == AGES[0]
+    assert again.evidence > 10 * compared.evidence
+    assert again.lower > compared.lower
+    (one,) = elites(stage.archive).standing
+    assert (len(one.gains), len(one.later)) == (12, 4)
+
+
+# ------------------------------------------------------------------------------------------------------- by document
+
+
+def points(*pairs):
+    return [Point(label=str(place), left=left, right=right) for place, (left, right) in enumerate(pairs)]
+
+
+def test_a_gain_is_the_change_of_the_hypervolume_when_claimed_points_are_swapped():
+    incumbent = points((0.1, 0.4), (0.2, 0.2))
+    better = points((0.1, 0.2), (0.2, 0.3))
+    assert duel.gain(better, incumbent, ["0"], AXES) == pytest.approx(0.30103 * 0.30103, rel=1e-4)
+    assert duel.gain(better, incumbent, ["1"], AXES) < 0
+    assert duel.gain(incumbent, incumbent, ["0", "1"], AXES) == 0
+    assert duel.gain(incumbent, better, ["0"], AXES) == pytest.approx(
+        -(0.30103 * 0.30103 + 0.69897 * (0.69897 - 0.52288)), rel=1e-4
+    )
+
+
+def test_a_program_that_breaks_on_a_document_has_lost_it_and_one_that_both_fail_is_even():
+    good = Verdict(valid=True, points=(Point(label="0", left=0.1, right=0.1),))
+    bad = Verdict(valid=False, status="crash")
+    numbers = range(0, 1)
+    assert duel.gains(bad, good, ["0"], AXES, numbers)[0] < 0
+    assert duel.gains(good, bad, ["0"], AXES, numbers)[0] > 0
+    assert duel.gains(bad, bad, ["0"], AXES, numbers) == (0.0,)
+
+
+def test_points_without_a_counterpart_make_no_claim():
+    assert duel.common(points((0.1, 0.1), (0.2, 0.2)), points((0.3, 0.3)), ["0", "1"]) == ("0",)
+
+
+def test_equal_challengers_become_elites_no_more_often_than_stated():
+    import numpy as np
+
+    draw = np.random.default_rng(7)
+    runs = 0
+    for _ in range(300):
+        stream = Discoveries(ALPHA)
+        for _ in range(25):
+            gains, met, claimed = draw.standard_normal(48).tolist(), TRIAL, abs(draw.standard_normal()) / 2
+            while met < 48 and not decided(gains[:met], claimed, 1 / stream.level):
+                met = next_look(met)
+            _, stream = stream.test(duel.evidence(gains[:met], claimed))
+        runs += stream.made > 0
+    assert runs / 300 <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / 300) ** 0.5
+
+
+def test_problems_without_cheap_documents_compare_nothing():
+    assert generator(load("circle_packing")) is None
+    assert generator(load("kv_eviction")) is None
+    assert generator(load("sparse_decode")) is not None
+    assert generator(load("kv_quantization")) is not None
+    assert STAGE.split == "sealed" and STAGE.promotion
