@@ -159,9 +159,10 @@ def encode(keys: torch.Tensor, planes: torch.Tensor, tables: int) -> tuple[torch
     """
     batch, heads, n, _ = keys.shape
     count = len(planes) // tables
-    bits = (keys.float() @ planes.float().T >= 0).mT.reshape(batch, heads, tables, count, n)
-    places = (1 << torch.arange(count, device=keys.device))[:, None]
-    buckets = (bits * places).sum(dim=3)
+    buckets = torch.zeros(batch, heads, n, tables, dtype=torch.int32, device=keys.device)
+    for plane in range(count):  # one at a time, since all bits of a long context would be many times its keys
+        buckets |= (keys.float() @ planes[plane::count].float().T >= 0).int() << plane
+    buckets = buckets.mT.contiguous()
     low = (buckets & 255).to(torch.uint8)
     if count <= LOW:
         return low, None
