@@ -38,6 +38,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         drawn = figure.svg(figure.figure(archive, split))
     except BadInput:
         drawn = ""
+    wins = improvements(archive, split, NOTICEABLE)
     issued, standing = certificates.issued(archive), certificates.standing(archive)
     said = notes.read(archive.path)
     return {
@@ -55,7 +56,19 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         "totals": totals.model_dump(),
         "seconds": archive.seconds(),
         "hypervolume": archive.hypervolume(split),
-        "wins": [str(win) for win in improvements(archive, split, NOTICEABLE)],
+        "wins": [str(win) for win in wins],
+        "gains": [
+            {
+                "over": win.over.label,
+                "objective": win.objective,
+                "before": f"{win.over[win.objective]:.4g}",
+                "after": f"{win.point[win.objective]:.4g}",
+                "share": f"{100 * win.share:.3g} %",
+                "id": win.candidate.id[:SHORT],
+                "label": win.point.label,
+            }
+            for win in wins
+        ],
         "points": [
             {
                 "label": point.label,
