@@ -60,6 +60,8 @@ def drawing(lines: Sequence[Line], across: str, up: str, *, log_up: bool = True)
     labels: list[tuple[float, float, str, str]] = []
     for line in drawn:
         colour = "#8a8a90" if line.reference else next(colours)
+        cost, value = line.points[-1]
+        labels.append((y.at(value), x.at(cost), line.name, colour))
         path = " ".join(f"{x.at(cost):.1f},{y.at(value):.1f}" for cost, value in line.points)
         dash = ' stroke-dasharray="4 3"' if line.reference else ""
         if len(line.points) > 1:
@@ -68,8 +70,6 @@ def drawing(lines: Sequence[Line], across: str, up: str, *, log_up: bool = True)
             f'<circle cx="{x.at(cost):.1f}" cy="{y.at(value):.1f}" r="3" fill="{colour}"/>'
             for cost, value in line.points
         ]
-        cost, value = line.points[-1]
-        labels.append((y.at(value), x.at(cost), line.name, colour))
     parts += _named(labels)
     return "".join([*parts, "</svg>"])
 

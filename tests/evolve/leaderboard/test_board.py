@@ -10,7 +10,7 @@ from vevolve.evaluators.contract import load
 from vevolve.evolve.cli import main
 from vevolve.evolve.leaderboard import board, measured
 from vevolve.evolve.leaderboard.measured import Measured
-from vevolve.evolve.leaderboard.page import page
+from vevolve.evolve.leaderboard.page import inside, page
 from vevolve.types import Point, Verdict
 
 PROBLEM = load("sparse_decode")
@@ -189,3 +189,45 @@ def test_a_problem_that_names_no_point_is_ranked_at_its_first(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(["leaderboard", "-p", "circle_packing"]) == 0
     assert "circle_packing at 26 circles" in capsys.readouterr().out
+
+
+def inside_at(**errors):
+    """A verdict inside a model, with a point for each label."""
+    points = tuple(
+        Point(label=label.replace("_", " ").strip(), split="select", family="model", traffic=error, error=error,
+              gold_logprob=-error)
+        for label, error in errors.items()
+    )  # fmt: skip
+    return Verdict(valid=True, stage="model", problem=PROBLEM.hash, points=points)
+
+
+def test_budgets_judged_inside_a_model_one_after_another_make_one_curve():
+    first = one("quest", 0, stage="model", model="smollm2", verdict=inside_at(_128_tokens=0.2))
+    second = one("quest", 0, stage="model", model="smollm2", verdict=inside_at(_64_tokens=0.4, _128_tokens=0.3))
+    both = measured.joined(first, second)
+    assert [(point.label, point["error"]) for point in both.verdict.points] == [("64 tokens", 0.4), ("128 tokens", 0.3)]
+    third = one("quest", 0, stage="model", model="smollm2", verdict=inside_at(_32_tokens=0.8))
+    every = measured.joined(both, third)
+    assert measured.about(every, PROBLEM, "quest", "smollm2", "32 tokens")
+    assert not measured.about(both, PROBLEM, "quest", "smollm2", "32 tokens")
+    drawn = inside(PROBLEM, rows([every]))
+    (line,) = ElementTree.fromstring(drawn).findall("{*}polyline")
+    across = [float(pair.split(",")[0]) for pair in line.get("points").split()]
+    assert len(across) == 3
+    assert across == sorted(across)
+    for label, error in (("32 tokens", 0.8), ("128 tokens", 0.3)):
+        (row,) = [row for row in rows([every], label) if row["method"] == "quest"]
+        assert row["inside"]["error"] == error
+
+
+def test_what_failed_inside_a_model_is_not_joined_to_what_did_not():
+    good = one("quest", 0, stage="model", model="smollm2", verdict=inside_at(_128_tokens=0.2))
+    bad = good.model_copy(update={"verdict": Verdict(valid=False, status="crash", problem=PROBLEM.hash)})
+    assert measured.joined(good, bad) == bad
+    assert measured.joined(bad, good) == good
+
+
+def test_a_new_verdict_takes_the_place_of_the_one_before_it():
+    found = [one("quest", 0.3), one("dense", 0.0)]
+    assert measured.replaced(found, one("quest", 0.2)) == [one("quest", 0.2), one("dense", 0.0)]
+    assert measured.replaced(found, one("uniform", 0.9)) == [*found, one("uniform", 0.9)]
