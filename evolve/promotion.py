@@ -132,7 +132,7 @@ class Promotions:
         families = {"", *(point.family for point in verdict.points)}
         gains = [self._archive.gain(points_of(verdict, "select", family), "select", family) for family in families]
         promoted = verdict.valid and min(gains) > 0
-        incumbent, claims, claimed = "", (), 0.0
+        incumbent, claims, claimed = "", tuple[str, ...](), 0.0
         if promoted and self._line.most:
             incumbent, claims, claimed = self._claim(one.candidate, verdict)
         return Selected(
