@@ -1,6 +1,5 @@
 // The page works without this file, plots apart; it adds live updates, keys, filters without a reload, and plots.
 // Text of models and candidates is only ever set as textContent.
-import { draw } from "./plot.js";
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -55,7 +54,15 @@ if (run && window.EventSource) {
 
 function fresh() {
   renew(location.href, true);
-  for (const figure of $$("[data-plot]")) draw(figure, choose);
+  plot();
+}
+
+/** Draw all plots there are. Keys do not wait for what draws them. */
+async function plot() {
+  const figures = $$("[data-plot]");
+  if (!figures.length) return;
+  const { draw } = await import("./plot.js");
+  for (const figure of figures) draw(figure, choose);
 }
 
 function entry(line) {
@@ -218,7 +225,7 @@ addEventListener("keydown", (event) => {
 });
 
 if (location.hash === "#search") $("[data-search]")?.focus();
-for (const figure of $$("[data-plot]")) draw(figure, choose);
+plot();
 let sized = null;
 addEventListener("resize", () => {
   clearTimeout(sized);
