@@ -11,7 +11,7 @@ from urllib.parse import quote
 from vevolve.archive import database, report
 from vevolve.archive.export import export, one_line
 from vevolve.archive.store import Archive
-from vevolve.errors import ArchiveError
+from vevolve.errors import ArchiveError, BadInput
 
 README = """\
 # {name}
@@ -37,10 +37,11 @@ def write(archive: Archive, folder: Path) -> list[Path]:
     """Fill a new folder. Returns the files that were written.
 
     Raises:
-        ArchiveError: the folder holds something already, or cannot be written.
+        BadInput: the folder holds something already.
+        ArchiveError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArchiveError(f"{folder} exists already and is not empty; name another folder.")
+        raise BadInput(f"{folder} exists already and is not empty; name another folder.")
     try:
         return _write(archive, folder)
     except OSError as error:

@@ -39,8 +39,8 @@ def write(record: Record, started: Started, path: Path) -> list[Path]:
     """Write `path` in the form that its suffix names, and the parameters, if any, beside it. Returns what was written.
 
     Raises:
-        BadInput: a suffix other than `.py` and `.md`, or a candidate without a program.
-        ArchiveError: the file exists already, or cannot be written.
+        BadInput: a suffix other than `.py` and `.md`, a candidate without a program, or a file that exists already.
+        ArchiveError: the file cannot be written.
     """
     if path.suffix not in (".py", ".md"):
         raise BadInput(f"A candidate is exported as .py or .md, not as '{path.name}'.")
@@ -51,13 +51,13 @@ def write(record: Record, started: Started, path: Path) -> list[Path]:
         files.append((path.with_suffix(".safetensors"), record.params))
     for file, _ in files:
         if file.exists():
-            raise ArchiveError(f"{file} exists already; name another file, or remove it first.")
+            raise BadInput(f"{file} exists already; name another file, or remove it first.")
     for file, content in files:
         try:
             with file.open("xb") as handle:
                 handle.write(content)
         except FileExistsError as error:
-            raise ArchiveError(f"{file} exists already; name another file, or remove it first.") from error
+            raise BadInput(f"{file} exists already; name another file, or remove it first.") from error
         except OSError as error:
             raise ArchiveError(f"{file} cannot be written ({error.strerror}); name another place.") from error
     return [file for file, _ in files]

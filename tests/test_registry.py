@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vevolve import registry
-from vevolve.errors import BadProblem, UnknownName
+from vevolve.errors import BadInput, BadProblem, UnknownName
 
 
 def test_shipped_problems_and_their_seeds_are_found() -> None:
@@ -27,7 +27,7 @@ def test_a_misspelt_seed_lists_what_is_there(name: str) -> None:
 
 
 def test_a_folder_without_a_problem_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(BadProblem, match="vevolve new problem"):
+    with pytest.raises(BadInput, match="vevolve new problem"):
         registry.problem_module(str(tmp_path))
 
 

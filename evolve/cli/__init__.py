@@ -107,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{error.strerror or error}{where}.", FAILED)
     except Exception as error:
         usage = getattr(error, "format_message", None)
+        if usage is not None and type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(usage().rstrip() + "\n")  # the whole help, as it stands
+            return MISUSE
         if usage is not None:  # what Typer raises for a wrong option; its class moved between versions
             return _complain(_usage(error, usage(), arguments), MISUSE)
         if debug:
@@ -153,6 +156,7 @@ def _unheard() -> int:
 
 def _complain(message: str, code: int) -> int:
     from vevolve.evolve.cli.render import line
+    from vevolve.evolve.cli.typed import typed
 
-    sys.stderr.write(f"error: {line(message, 2000)}\n")
+    sys.stderr.write(f"error: {line(typed(message), 2000)}\n")
     return code

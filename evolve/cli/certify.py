@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -305,6 +306,7 @@ def _as_json(found: Outcome, candidate: Candidate, out: Path | None) -> dict[str
 def _report(found: Outcome, out: Path | None) -> None:
     from vevolve.archive.checker import claim
     from vevolve.evolve.cli import render
+    from vevolve.evolve.cli.typed import typed
 
     done = found.concluded
     what = ("certified" if out is not None else "certified again") if done.issued else "not certified"
@@ -314,7 +316,7 @@ def _report(found: Outcome, out: Path | None) -> None:
     if done.figures:
         render.say(_figures(done.figures))
     if out is not None and done.issued:
-        render.say(f"Wrote {out}; `vevolve verify {out}` derives the verdict anew.")
+        render.say(f"Wrote {out}; `{typed(f'vevolve verify {shlex.quote(str(out))}')}` derives the verdict anew.")
 
 
 def _figures(found: dict[str, Any]) -> str:

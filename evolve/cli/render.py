@@ -50,10 +50,11 @@ def say(text: str = "") -> None:
 
 def warn_of_level(containment: Containment) -> None:
     """One line to stderr where candidates are contained to less than the highest level."""
+    from vevolve.evolve.cli.typed import typed
     from vevolve.sandbox import banner
 
     if words := banner(containment):
-        sys.stderr.write(clean(words) + "\n")
+        sys.stderr.write(clean(typed(words)) + "\n")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -117,7 +118,7 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
     """A verdict for people: what it is, points, bounds, per-layer figures, feedback."""
     level = f", sandbox level {found.containment.level}" if found.containment else ""
     what = "valid" if found.valid else f"invalid ({found.status})"
-    say(f"{what}, stage {found.stage or '-'}{level}, {found.cost.wall_s:.1f} s, {found.cost.processes} processes")
+    say(f"{what}, stage {found.stage or '-'}{level}, {found.cost.wall_s:.1f} s, {_processes(found.cost.processes)}")
     if found.points:
         points(found.points, objectives, before)
     stated = {point.label for point in found.points}
@@ -134,6 +135,10 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
     if feedback:
         # What it says of each point stands in the table above.
         say(clean("\n".join(feedback)))
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'' if count == 1 else 'es'}"
 
 
 def layers(found: Verdict) -> None:

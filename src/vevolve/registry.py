@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from vevolve.errors import BadProblem, UnknownName
+from vevolve.errors import BadInput, BadProblem, UnknownName
 
 PACKAGE = Path(__file__).parent
 PROBLEM_MODULE = "problem"
@@ -33,7 +33,8 @@ def problem_module(name: str) -> ModuleType:
 
     Raises:
         UnknownName: no such problem.
-        BadProblem: the folder has no `problem.py`, or importing it failed.
+        BadInput: the folder has no `problem.py`.
+        BadProblem: importing it failed.
     """
     if (PACKAGE / "evaluators" / name / f"{PROBLEM_MODULE}.py").is_file() and name.isidentifier():
         return importlib.import_module(f"vevolve.evaluators.{name}.{PROBLEM_MODULE}")
@@ -77,7 +78,7 @@ def _import_folder(folder: Path) -> ModuleType:
     """Import `folder/problem.py` of a problem outside the repository as a package of its own."""
     path = folder / f"{PROBLEM_MODULE}.py"
     if not path.is_file():
-        raise BadProblem(f"{folder} holds no {PROBLEM_MODULE}.py; `vevolve new problem NAME` scaffolds one.")
+        raise BadInput(f"{folder} holds no {PROBLEM_MODULE}.py; `vevolve new problem NAME` scaffolds one.")
     # Two folders of one name are two problems.
     package = f"vevolve_problem_{folder.name}_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     if package not in sys.modules:

@@ -88,7 +88,7 @@ def test_files_are_written_once_with_parameters_beside(tmp_path: Path, archive: 
     written = write(record, archive.started, tmp_path / "best.py")
     assert written == [tmp_path / "best.py", tmp_path / "best.safetensors"]
     assert written[0].read_text() == export(record, archive.started) and written[1].read_bytes() == b"\0\1\2"
-    with pytest.raises(ArchiveError, match="exists already"):
+    with pytest.raises(BadInput, match="exists already"):
         write(record, archive.started, tmp_path / "best.py")
     with pytest.raises(ArchiveError, match="cannot be written"):
         write(record, archive.started, tmp_path / "nowhere" / "best.md")

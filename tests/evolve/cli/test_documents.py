@@ -80,3 +80,15 @@ def test_the_ten_line_example_finds_better_packings(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.splitlines()[-1].split()[1]) >= 26 / 12 - 1e-9
+
+
+def test_the_readme_activates_the_environment_before_its_first_plain_command() -> None:
+    typed = re.findall(r"^\$ (.*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    plain = [place for place, line in enumerate(typed) if line.startswith(("vevolve ", "pip "))]
+    assert plain
+    assert typed.index(next(line for line in typed if line.startswith("source .venv/bin/activate "))) < plain[0]
+
+
+def test_the_readme_names_the_release_of_pytorch_that_make_keeps() -> None:
+    (release,) = re.findall(r"pip install torch==(\S+) --index-url", (ROOT / "README.md").read_text())
+    assert f"torch=={release}\n" in (ROOT / "constraints.txt").read_text()

@@ -38,7 +38,6 @@ RUN = ["run", "circle_packing/grid", "--workers", "inline"]
         ([*RUN, "--directory", "runs/finished"], "vevolve resume"),
         ([*RUN, "--evalutions", "3"], "--eval"),
         (["rnu"], "rnu"),
-        ([], ""),
         (["eval", "absent.py", "--problem", "circle_packing"], "No program at absent.py"),
         (["eval", "circle_packing/gird"], "Did you mean 'circle_packing/grid'?"),
         (["eval", "program.py"], "--problem NAME"),
@@ -57,6 +56,12 @@ RUN = ["run", "circle_packing/grid", "--workers", "inline"]
         (["run", "./absent.py", "--problem", "circle_packing"], "No program at absent.py"),
         (["run", "gird"], "Did you mean 'circle_packing/grid'?"),
         (["frnt"], "Did you mean 'front'? See"),
+        (["check", "problem", "."], "holds no problem.py"),
+        (["eval", "program.py", "--problem", "."], "holds no problem.py"),
+        ([*RUN, "--model", "openai:some-model"], "OPENAI_API_KEY"),
+        ([*RUN, "--model", "anthropic:some-model"], "ANTHROPIC_API_KEY"),
+        (["export", "SEED", "--out", "program.py"], "exists already"),
+        (["export", "--all", "runs"], "exists already"),
         ([*RUN, "--directory", "program.py"], "is a file"),
         (["show"], "ID"),
         (["diff", "SEED"], "has no parent"),
@@ -86,28 +91,38 @@ def test_misuse_gets_one_line_and_exit_code_2(vevolve, run: Path, arguments: lis
         arguments = [archive.records()[0].id if word == "SEED" else word for word in arguments]
     outcome = vevolve(*arguments)
     assert outcome.code == 2
-    assert message in outcome.err + (outcome.out if not arguments else "")
-    if arguments:
-        assert outcome.err.startswith("error: ")
-        assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
     assert "Traceback" not in outcome.err + outcome.out
     assert sorted(path.name for path in run.parent.iterdir()) == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["check", "problem", "."], "holds no problem.py"),
-        ([*RUN, "--model", "openai:some-model"], "OPENAI_API_KEY"),
-        ([*RUN, "--model", "anthropic:some-model"], "ANTHROPIC_API_KEY"),
-    ],
-)
-def test_what_the_machine_or_a_file_lacks_gets_one_line_and_exit_code_1(vevolve, arguments, message: str) -> None:
-    outcome = vevolve(*arguments)
+def test_a_problem_that_does_not_import_is_one_line_and_exit_code_1(vevolve) -> None:
+    Path("problem.py").write_text("import nothing_of_that_name\n")
+    outcome = vevolve("check", "problem", ".")
     assert outcome.code == 1
-    assert message in outcome.err
+    assert "nothing_of_that_name" in outcome.err
     assert outcome.err.startswith("error: ")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("dollars", [["--usd", "5"], ["--usd", "0.001", "--price", "some-model=2,10"]])
+def test_dollars_that_cannot_be_kept_are_misuse(vevolve, monkeypatch, dollars: list[str]) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
+    outcome = vevolve(*RUN, "--model", "openai:some-model", *dollars)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "--usd" in outcome.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("group", [[], ["traces"], ["new"], ["check"]])
+def test_a_name_without_a_command_gets_the_help_as_it_stands(vevolve, group: list[str]) -> None:
+    outcome = vevolve(*group)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == vevolve(*group, "--help").out
+    assert outcome.err.startswith("Usage: vevolve")
+    assert outcome.err.count("\n") > 5
 
 
 def test_a_wrong_name_in_the_environment_is_an_error_with_the_nearest(vevolve, monkeypatch) -> None:
