@@ -61,6 +61,16 @@ def remove(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def settle(db: sqlite3.Connection) -> None:
+    """Move pending writes into the database file, so that a copy of that file alone holds all of them.
+
+    A reader at work may keep them where they are, and so may a full disk: they are safe there, and move another time.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA busy_timeout = 0")  # nobody waits for a reader
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def has_writer(path: Path) -> bool:
     """Whether there are pending writes beside the database: a writer has it open, or was killed."""
     return path.with_name(path.name + "-wal").exists()

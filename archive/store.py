@@ -78,7 +78,9 @@ class Archive:
         return cls(opening.existing(path, write=write))
 
     def close(self) -> None:
-        """Close the database. The last to close leaves one file."""
+        """Close the database. The last to close leaves one file; a writer leaves all it wrote in that one."""
+        if self._lock:
+            database.settle(self._db)
         self._db.close()
         if self._lock:
             self._lock.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -53,6 +54,11 @@ class Clock:
     def elapsed(self) -> float:
         """Seconds so far."""
         return self.earlier + time.monotonic() - self.began
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit is reached, and infinity without one."""
+        return math.inf if self.limit is None else max(0.0, self.limit - self.elapsed)
 
     @property
     def over(self) -> bool:

@@ -5,7 +5,10 @@ Everything that Ray may block in happens in a thread or a process of its own, wh
 
 - A running cluster is first tried by a process (`ray_probe`) that can be killed.
 - A cluster of our own lives as long as the thread that started it: the kernel kills Ray's processes when that thread
-  ends, for whatever reason. A watchdog (`ray_watchdog`) ends the processes that those had started.
+  ends, for whatever reason. A watchdog (`ray_watchdog`) ends the processes that those had started, and removes the
+  folder that they had to themselves.
+- Ray takes SIGTERM for a crash and ends the process 3 seconds later. What was to answer a signal before answers it
+  again once we are connected.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +41,9 @@ JOIN_S = 30.0
 
 PAUSE_S = 0.25
 """Between two looks at whether the caller was told to stop."""
+
+LONGEST_PLACE = 28
+"""Bytes of the folder that holds a cluster's: the path of a socket has 107, and Ray puts up to 66 behind ours."""
 
 Stop = Callable[[], bool]
 """Whether the user has asked to stop."""
@@ -82,12 +89,15 @@ class Connection:
         deadline = None if seconds is None else time.monotonic() + seconds
         try:
             while not self._connected.wait(PAUSE_S):
+                _answer_signals()
                 check(stopped)
                 if deadline is not None and time.monotonic() > deadline:
                     raise TimeoutError(f"no answer within {seconds:.0f} s")
         except BaseException:
             self._leave.set()
             raise
+        finally:
+            _answer_signals()
         if self._error is not None:
             raise self._error
 
@@ -114,6 +124,21 @@ class Connection:
             self._left.set()
 
 
+def _answer_signals() -> None:
+    """Let signals be answered as this process had settled it, and not by Ray, which takes SIGTERM for a crash.
+
+    One that Ray took has set an alarm that aborts the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        handler = signal.getsignal(number)
+        if handler is not None:  # else it was not set by Python, and cannot be set again
+            signal.signal(number, handler)
+            if number == signal.SIGALRM and handler is signal.SIG_DFL:
+                signal.alarm(0)
+
+
 def start_cluster(cpus: int, stopped: Stop = never) -> Connection:
     """Start a cluster on this machine's loopback interface; closing the connection ends it.
 
@@ -124,8 +149,8 @@ def start_cluster(cpus: int, stopped: Stop = never) -> Connection:
     # Read when Ray is imported. In spite of its name it decides on Linux too whether a cluster of one machine
     # listens on the loopback interface alone.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    mark = secrets.token_hex(16)
-    watchdog = _watchdog(mark)
+    mark, folder = secrets.token_hex(16), _folder()
+    watchdog = _watchdog(mark, folder)
 
     def start() -> None:
         os.environ[ray_watchdog.VARIABLE] = mark  # Ray's processes inherit it
@@ -135,6 +160,7 @@ def start_cluster(cpus: int, stopped: Stop = never) -> Connection:
                 num_cpus=cpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=folder,
                 # They would be started without the job's working directory, and so in vain.
                 _system_config={"prestart_worker_first_driver": False},
             )
@@ -277,9 +303,17 @@ def first_line(error: object) -> str:
     return f"{text}."
 
 
-def _watchdog(mark: str) -> subprocess.Popen[bytes]:
+def _folder() -> str:
+    """A new folder for a cluster's sockets and logs, where Ray would have its own, if a socket's path can be there."""
+    for place in (Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute(), Path(tempfile.gettempdir())):
+        if len(os.fsencode(place)) <= LONGEST_PLACE and place.is_dir():
+            return tempfile.mkdtemp(prefix="ve-", dir=place)
+    return tempfile.mkdtemp(prefix="ve-", dir="/tmp")
+
+
+def _watchdog(mark: str, folder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", ray_watchdog.__file__, mark],
+        [sys.executable, "-I", "-S", ray_watchdog.__file__, mark, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from vevolve.evolve.propose import Draft
 
 FAILURES = 4
-"""Iterations in a row without any answer, each after all its retries, after which a proposer is given up."""
+"""Iterations in a row without any answer, each after all its retries, after which a proposer is given up.
+
+An answer that makes no program is one all the same, and so is one whose repair failed.
+"""
 EMPTY_ANSWERS = 16
 """Answers in a row that make no new program of the parent, repairs included, after which a proposer is given up."""
 
 
 @dataclass
 class _Record:
-    """A proposer since its last program."""
+    """A proposer: iterations since its last answer, and answers since its last program."""
 
     failures: int = 0
     empty: int = 0
@@ -59,7 +62,7 @@ class Patience:
         if not draft.fault:
             self._records[author] = _Record()
             return None
-        record.failures += draft.failed
+        record.failures = record.failures + 1 if draft.failed else 0
         record.empty += draft.empty
         found = None
         if record.failures >= FAILURES:

@@ -54,7 +54,7 @@ class Draft:
         tree: the hash that finds duplicates; empty where there is no program.
         idea: one line on what changed.
         fault: why there is no program; empty where there is one.
-        failed: the proposer gave no answer, or none that holds any text.
+        failed: the proposer answered neither the question nor, where it was asked for one, a repair with any text.
         empty: how many answers made no new program.
     """
 
@@ -104,7 +104,7 @@ def propose(
     Raises:
         ProposerError: the proposer failed for good.
     """
-    prompt, text, fault, failed, empty = question.prompt, "", "", False, 0
+    prompt, text, fault, empty = question.prompt, "", "", 0
     for attempt in (0, 1):
         event = paid.get(attempt)
         made: Draft | str
@@ -118,8 +118,8 @@ def propose(
             made = event.error or _applied(question, event.reply)
         if isinstance(made, Draft):
             return made
-        fault, failed = made, not event.reply.strip()
-        if failed:
+        fault = made
+        if not event.reply.strip():
             break
         text, empty = event.reply, empty + 1
         if attempt == 0 and 1 not in paid:
@@ -128,7 +128,7 @@ def propose(
             if not dollars.reserve(estimate):
                 break
     source = text or f"# No usable reply in iteration {question.iteration}.\n# {fault}\n"
-    return Draft(Candidate(source), tree="", fault=fault, failed=failed, empty=empty)
+    return Draft(Candidate(source), tree="", fault=fault, failed=not text, empty=empty)
 
 
 def _call(
@@ -142,9 +142,16 @@ def _call(
 ) -> tuple[Proposed, Draft | str]:
     """One answer, and what it makes of the parent, or why it makes nothing."""
     began, usd = time.monotonic(), 0.0
-    draws = REDRAWS if is_free(question.proposer) else 1
+    draws, calls = REDRAWS if is_free(question.proposer) else 1, 1
     reply = Reply(text="", model="")
     made: Draft | str = "no answer"
+
+    def afford() -> bool:
+        nonlocal calls
+        allowed = dollars.reserve(estimate)
+        calls += allowed
+        return allowed
+
     try:
         for draw in range(draws):
             reply = question.proposer.propose(
@@ -157,6 +164,7 @@ def _call(
                     donors=question.donors,
                     seed=question.seed.derive(attempt, draw),
                     run=run,
+                    afford=afford,
                 )
             )
             usd += reply.usd or 0.0
@@ -168,7 +176,7 @@ def _call(
             raise
         reply, made, usd = failure.billed, str(failure), usd + (failure.billed.usd or 0.0)
     finally:
-        dollars.settle(estimate, usd)
+        dollars.settle(calls * (estimate or 0.0), usd)
     error = "" if isinstance(made, Draft) else made
     return _event(question, attempt, prompt, reply, seconds=time.monotonic() - began, error=error), made
 

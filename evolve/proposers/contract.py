@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,6 +10,11 @@ from vevolve.types import Candidate, Seed, Value
 
 Operation = Literal["seed", "mutate", "crossover", "repair"]
 """How a program came to be: shipped, changed from one parent, combined from two, mended after it failed."""
+
+
+def unlimited() -> bool:
+    """A budget that always allows another call."""
+    return True
 
 
 class Prompt(Value):
@@ -31,6 +37,8 @@ class Request:
         donors: other programs whose functions may be borrowed.
         seed: the randomness of this request.
         run: a short name of the run that asks, the same when it resumes.
+        afford: sets aside what one more call may cost, for one that may have been billed without an answer; False
+            where the budget does not allow it.
     """
 
     iteration: int
@@ -41,6 +49,7 @@ class Request:
     donors: tuple[Candidate, ...]
     seed: Seed
     run: str = ""
+    afford: Callable[[], bool] = unlimited
 
 
 class Reply(Value):
@@ -89,7 +98,8 @@ class ProposalFailed(Exception):
     """One request got no usable answer; the next may.
 
     Attributes:
-        billed: an answer that was paid for and cannot be used, such as one that was cut off; None where none came.
+        billed: what was or may have been paid for and cannot be used, such as an answer that was cut off, or calls
+            that nobody answered in time; None where nothing was.
     """
 
     def __init__(self, message: str, billed: Reply | None = None) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from vevolve.errors import BadInput, ProposerError
+from vevolve.errors import BadInput, ProposerError, UnusableModel
 from vevolve.evolve.prices import Usage, price
 from vevolve.evolve.proposers.contract import Prompt, ProposalFailed, Reply, Request
 from vevolve.evolve.proposers.settings import ProposerSettings
@@ -34,6 +34,10 @@ _UNKNOWN_MODEL = re.compile(
     r"|\b(unknown|no such|invalid) model\b",
     re.IGNORECASE,
 )
+_UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError"}
+"""What the clients' HTTP library calls a fault before the question had left."""
+_GATEWAY_TIMEOUTS = (504, 524)
+"""Whoever stands between gave up waiting, and the model may have answered all the same."""
 LONGEST_WAIT = 120.0
 """Seconds; a server that asks for a longer pause is taken at its word that this call failed."""
 
@@ -86,7 +90,8 @@ class Wire(Protocol):
 class _Fault:
     """What went wrong with a call: for good, to be tried again after `wait` seconds (None: back off), or neither.
 
-    `unreachable`: nothing listens at the address. `answered`: an answer came that cannot be read; it may be billed.
+    `unreachable`: nothing listens at the address. `billable`: an answer came that cannot be read, or the question was
+    sent and no answer came back: a provider may bill either.
     """
 
     message: str
@@ -94,7 +99,7 @@ class _Fault:
     again: bool = False
     wait: float | None = None
     unreachable: bool = False
-    answered: bool = False
+    billable: bool = False
 
 
 class Hosted:
@@ -117,23 +122,29 @@ class Hosted:
 
         Raises:
             ProposerError: wrong key, unknown model, no credit, or a server that was never reached.
-            ProposalFailed: retries used up, an unreadable or unusable answer, or the proposer was closed.
+            ProposalFailed: retries used up, an unreadable or unusable answer, no money for another try, or the
+                proposer was closed.
         """
+        lost = 0
         for attempt in range(self._settings.retries + 1):
             if self._closed.is_set():
                 break
             answer, fault = self._try(request.prompt)
             if answer is not None:
-                return self._reply(request.prompt, answer)
-            if fault.permanent:
+                return self._reply(request.prompt, answer, lost)
+            lost += fault.billable
+            if fault.permanent and not lost:
                 raise ProposerError(fault.message)
             if not fault.again or (fault.wait or 0.0) > LONGEST_WAIT:
-                raise ProposalFailed(fault.message, self._maybe_billed(request.prompt) if fault.answered else None)
+                raise ProposalFailed(fault.message, self._maybe_billed(request.prompt, lost))
             if attempt == self._settings.retries:
-                raise self._given_up(fault, attempt)
+                raise self._given_up(fault, attempt, self._maybe_billed(request.prompt, lost))
+            if fault.billable and not request.afford():
+                short = f"{fault.message} It may be billed all the same, and too little is left of --usd to ask again."
+                raise ProposalFailed(short, self._maybe_billed(request.prompt, lost))
             if self._closed.wait(self._pause(fault, attempt, request.seed)):
                 break
-        raise ProposalFailed(f"{self.name} was closed before an answer came.")
+        raise ProposalFailed(f"{self.name} was closed before an answer came.", self._maybe_billed(request.prompt, lost))
 
     def check(self) -> None:
         """Refuse a wrong key or an unknown model before anything is paid for or examined.
@@ -177,17 +188,19 @@ class Hosted:
         except sdk.APIStatusError as error:
             self._reached = True
             return None, self._refused(error.status_code, _said(error), error.response.headers)
-        except sdk.APITimeoutError:
-            return None, _Fault(f"{self.name} did not answer within {self._settings.timeout:g} s.", again=True)
+        except sdk.APITimeoutError as error:
+            message = f"{self.name} did not answer within {self._settings.timeout:g} s."
+            return None, _Fault(message, again=True, billable=type(error.__cause__).__name__ not in _UNSENT)
         except sdk.APIConnectionError as error:
             why, kind = self._clean(f"{error.__cause__ or error}"), type(error.__cause__).__name__
             if kind == "DecodingError":
-                return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.", answered=True)
+                return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.", billable=True)
             message = f"{self.name}: no connection to {shown(self._wire.url)}: {why}."
-            return None, _Fault(message, again=True, unreachable=kind == "ConnectError")
+            unreachable, billable = kind == "ConnectError", kind not in _UNSENT
+            return None, _Fault(message, again=True, unreachable=unreachable, billable=billable)
         except (sdk.APIError, ValueError) as error:
             why = self._clean(str(error))
-            return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.", answered=True)
+            return None, _Fault(f"{self.name} sent an answer that cannot be read: {why}.", billable=True)
         self._reached = True
         return answer, _Fault("")
 
@@ -212,12 +225,15 @@ class Hosted:
         if self._settings.temperature is not None and status in (400, 422) and "temperature" in text:
             return _Fault(f"{self.name} refuses the temperature: {why}. Leave it out.", permanent=True)
         again = (status in (408, 409, 429) or status >= 500) and headers.get("x-should-retry") != "false"
-        return _Fault(f"{self.name} answered {status}: {why}.", again=again, wait=retry_after(headers))
+        message, billable = f"{self.name} answered {status}: {why}.", status in _GATEWAY_TIMEOUTS
+        return _Fault(message, again=again, wait=retry_after(headers), billable=billable)
 
-    def _given_up(self, fault: _Fault, retries: int) -> Exception:
-        if fault.unreachable and not self._reached:
+    def _given_up(self, fault: _Fault, retries: int, billed: Reply | None) -> Exception:
+        if fault.unreachable and not self._reached and billed is None:
             return ProposerError(f"{fault.message} Check the network, and {self._wire.base_variable} or --base-url.")
-        return ProposalFailed(f"{fault.message} Given up after {retries} retries.")
+        return ProposalFailed(
+            f"{fault.message} Given up after {retries} {'retry' if retries == 1 else 'retries'}.", billed
+        )
 
     def _pause(self, fault: _Fault, attempt: int, seed: Seed) -> float:
         if fault.wait is not None:
@@ -225,7 +241,8 @@ class Hosted:
         spread = seed.derive("retry", attempt).integer / 2**63
         return self._settings.retry_wait * min(1 << attempt, 16) * (1 - 0.25 * spread)
 
-    def _reply(self, prompt: Prompt, answer: Answer) -> Reply:
+    def _reply(self, prompt: Prompt, answer: Answer, lost: int) -> Reply:
+        """The answer with its cost, and that of the calls before it that may have been billed."""
         text = self._keyless(answer.text)
         usage = answer.usage or self._guess(prompt, len(text.encode()) // 3 + 1)
         reply = Reply(
@@ -233,16 +250,17 @@ class Hosted:
             model=self._clean(answer.model) or self._model,
             input_tokens=usage.input_tokens if answer.usage else 0,
             output_tokens=usage.output_tokens if answer.usage else 0,
-            usd=None if self._price is None else self._price.cost(usage),
+            usd=None if self._price is None else self._price.cost(usage) + lost * (self.estimate(prompt) or 0.0),
         )
         if answer.unusable or not text.strip():
             why = self._clean(answer.unusable) or "is empty"
             raise ProposalFailed(f"The answer of {self.name} {why}.", billed=reply)
         return reply
 
-    def _maybe_billed(self, prompt: Prompt) -> Reply:
-        """An answer that nobody can read may have been billed: it counts for as much as one can cost."""
-        return Reply(text="", model=self._model, usd=self.estimate(prompt))
+    def _maybe_billed(self, prompt: Prompt, lost: int) -> Reply | None:
+        """An answer that nobody got to read may have been billed: each counts for as much as one can cost."""
+        each = self.estimate(prompt)
+        return Reply(text="", model=self._model, usd=None if each is None else lost * each) if lost else None
 
     def _guess(self, prompt: Prompt, output_tokens: int) -> Usage:
         sent = len((prompt.system + prompt.user).encode("utf-8", "replace"))
@@ -312,12 +330,12 @@ def checked_url(url: str, variable: str) -> str:
 
 
 def checked_key(key: str, variable: str) -> str:
-    """`key` without blanks around it. Raises `ProposerError`, which does not repeat it, for one that is none."""
+    """`key` without blanks around it. Raises `UnusableModel`, which does not repeat it, for one that is none."""
     key = key.strip()
     if not key:
-        raise ProposerError(f"No API key: set {variable} to your key, or use --model offline, which needs none.")
+        raise UnusableModel(f"No API key: set {variable} to your key, or use --model offline, which needs none.")
     if not re.fullmatch(r"[!-~]+", key):
-        raise ProposerError(f"{variable} holds characters that are in no API key: set it anew.")
+        raise UnusableModel(f"{variable} holds characters that are in no API key: set it anew.")
     return key
 
 

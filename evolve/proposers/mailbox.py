@@ -33,6 +33,8 @@ class Mailbox:
         self.name = f"mailbox:{folder}"
         self.place = f"the mailbox {folder}"
         """As a user is told whose answers are waited for."""
+        self.open_ended = True
+        """A run that ends leaves its questions open, and finds them again when it resumes."""
         self._folder = folder
         self._lease, self._poll, self._settle = settings.lease, settings.poll, settings.settle
         self._closed = threading.Event()

@@ -149,3 +149,33 @@ def test_a_database_held_by_another_process_says_so(archive: Archive) -> None:
     other.close()
     archive.append(Ended(reason="stopped"))
     archive.verify()
+
+
+def test_a_copy_of_the_database_alone_holds_all_that_a_finished_writer_wrote(
+    archive: Archive, tell: Tell, tmp_path: Path
+) -> None:
+    with Archive.open(archive.path) as reader:  # as a run's own, which looks on to the end
+        for number in range(20):
+            archive.append(tell(number, f"x = {number}", (0.5, 0.5)))
+        assert reader.totals().iterations == 20
+        archive.close()
+        alone = tmp_path / "copy.db"
+        alone.write_bytes(archive.path.read_bytes())
+        with Archive.open(alone) as copy:
+            assert copy.tip == reader.tip
+            copy.verify()
+
+
+def test_a_reader_in_the_middle_of_a_look_neither_delays_the_end_of_a_writer_nor_loses_it_anything(
+    archive: Archive, tell: Tell
+) -> None:
+    looking = sqlite3.connect(archive.path, isolation_level=None)
+    looking.execute("BEGIN")
+    looking.execute("SELECT count(*) FROM events").fetchone()
+    archive.append(tell(1, "x = 1", (0.5, 0.5)))
+    tip = archive.tip
+    archive.close()
+    assert archive.path.with_name("archive.db-wal").stat().st_size > 0, "the look still needs what was there before"
+    looking.close()
+    with Archive.open(archive.path) as reader:
+        assert reader.tip == tip

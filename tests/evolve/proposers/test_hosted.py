@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -125,7 +126,7 @@ def test_retries_end(provider, server):
 
 def test_a_silent_server_is_given_up(provider, server):
     server.answers(Answer(body={}, sleep=2.0))
-    with pytest.raises(ProposalFailed, match=r"did not answer within 0.1 s. Given up after 1 retries"):
+    with pytest.raises(ProposalFailed, match=r"did not answer within 0.1 s. Given up after 1 retry\."):
         opened(provider, server, timeout=0.1, retries=1).propose(request())
 
 
@@ -336,6 +337,64 @@ def test_garbage_fails_the_request_and_may_have_been_billed(provider, server, an
         proposer.propose(request())
     assert failed.value.billed.text == ""
     assert failed.value.billed.usd == proposer.estimate(request().prompt) > 0
+
+
+def late(provider: str) -> list[Answer]:
+    """What may have been billed without an answer: silence, a gateway that gave up, and a broken message."""
+    return [
+        Answer(body={}, sleep=1.0),
+        Answer(504, {"error": {"message": "upstream timed out"}}),
+        Answer(body=b"{", headers={"Content-Length": "9"}),
+    ]
+
+
+def test_a_call_without_an_answer_in_time_counts_for_as_much_as_it_can_cost(provider, server):
+    proposer = opened(provider, server, prices=PRICES, timeout=0.3, retries=3)
+    each = proposer.estimate(request().prompt)
+    server.answers(*late(provider), good(provider))
+    assert proposer.propose(request()).usd == pytest.approx(3 * each + (800 * 10 + 200 * 1 + 50 * 40) / 1e6)
+    for answer in late(provider):
+        server.seen.clear()
+        server.answers(answer)
+        with pytest.raises(ProposalFailed) as failed:
+            opened(provider, server, prices=PRICES, timeout=0.3, retries=1).propose(request())
+        assert (failed.value.billed.text, len(server.seen)) == ("", 2)
+        assert failed.value.billed.usd == pytest.approx(2 * each)
+
+
+def test_a_call_that_was_refused_or_never_arrived_costs_nothing(provider, server):
+    proposer = opened(provider, server, prices=PRICES, retries=1)
+    for status in (429, 500, 529):
+        server.answers(Answer(status, {"error": {"message": "busy"}}))
+        with pytest.raises(ProposalFailed) as failed:
+            proposer.propose(request())
+        assert failed.value.billed is None
+    server.close()
+    with pytest.raises(ProposalFailed, match="no connection") as failed:
+        proposer.propose(request())
+    assert failed.value.billed is None
+
+
+def test_a_late_call_is_made_again_only_where_the_budget_allows_another(provider, server):
+    allowed = [True, False]
+    proposer = opened(provider, server, prices=PRICES, timeout=0.3, retries=5)
+    server.answers(Answer(body={}, sleep=1.0))
+    with pytest.raises(
+        ProposalFailed, match=r"did not answer within 0\.3 s\. .* too little is left of --usd"
+    ) as failed:
+        proposer.propose(replace(request(), afford=lambda: allowed.pop(0)))
+    assert (len(server.seen), allowed) == (2, [])
+    assert failed.value.billed.usd == pytest.approx(2 * proposer.estimate(request().prompt))
+
+
+def test_what_may_have_been_billed_is_told_before_a_refusal_ends_the_run(provider, server):
+    server.answers(Answer(body={}, sleep=1.0), Answer(401, {"error": {"message": "revoked"}}))
+    proposer = opened(provider, server, prices=PRICES, timeout=0.3)
+    with pytest.raises(ProposalFailed, match="401") as failed:
+        proposer.propose(request())
+    assert failed.value.billed.usd == proposer.estimate(request().prompt)
+    with pytest.raises(ProposerError, match="401"):
+        proposer.propose(request())
 
 
 def test_a_broken_encoding_fails_the_request(provider, server):
