@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +39,10 @@ def run(
     timeout: settings.Timeout = None,
     retries: settings.Retries = None,
     lag: Annotated[int | None, typer.Option(metavar="N", help="Iterations in flight.")] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Most fresh documents for a promoted program and its incumbent; 0: none."),
+    ] = None,
     allow_degraded: AllowDegraded = False,
     directory: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the run is kept; default: new under runs/.")
@@ -76,7 +80,8 @@ def run(
         retries=retries,
         allow_degraded=allow_degraded,
     )
-    loaded = Config.load(flags | {"seed": seed, "problem": problem, "lag": lag, "directory": directory}, file=config)
+    fixed = {"seed": seed, "problem": problem, "lag": lag, "confirm": confirm, "directory": directory}
+    loaded = Config.load(flags | fixed, file=config)
     if show_prompt:
         prompt = api.first_prompt(loaded)
         if as_json:
@@ -144,41 +149,28 @@ def resume(
 
 def _drive(started: api.Run, as_json: bool) -> int:
     """Run to the end and show it; the exit code."""
-    import os
-    import signal
-
     from vevolve.archive.events import Resumed, Started
     from vevolve.errors import BadProblem
-    from vevolve.evolve.cli import FAILED, panel, render, summary
+    from vevolve.evolve.cli import panel, render, summary
+    from vevolve.evolve.cli.interrupts import Interrupts
 
-    with started.interruptible():
-        stop, stopped = signal.getsignal(signal.SIGINT), False
-        show = panel.open_screen(started, as_json)
-
-        def interrupted(number: int, frame: Any) -> None:
-            nonlocal stopped
-            stopped = True
-            show.say("Finishing what is in flight; Ctrl-C again quits at once.")
-            if callable(stop):
-                stop(number, frame)
-
-        signal.signal(signal.SIGINT, interrupted)
-        try:
-            with show:
-                for event in started:
-                    if isinstance(event, Started | Resumed):
-                        render.warn_of_level(event.containment)
-                    show.take(event)
-        except KeyboardInterrupt:
-            # Threads and Ray actors would be waited for on the way out, and "at once" was asked for.
-            summary.quit_now(started)
-            os._exit(FAILED)
-        except BadProblem:  # mended, it is another problem, and this run does not go on
-            raise
-        except Exception:
-            summary.tell_kept(started)
-            raise
-    return summary.conclude(started, as_json, stopped)
+    show = panel.open_screen(started, as_json)
+    interrupts = Interrupts(started, show, as_json)
+    try:
+        with interrupts:
+            for event in started:
+                if isinstance(event, Started | Resumed):
+                    render.warn_of_level(event.containment)
+                show.take(event)
+    except BadProblem:  # mended, it is another problem, and this run does not go on
+        raise
+    except Exception:
+        summary.tell_kept(started)
+        raise
+    else:
+        return summary.conclude(started, as_json, interrupts.stopped)
+    finally:
+        interrupts.conclude()
 
 
 def _tell_cost_if_known(config: Config) -> None:
@@ -186,11 +178,12 @@ def _tell_cost_if_known(config: Config) -> None:
     import sys
 
     from vevolve.errors import ProposerError
+    from vevolve.evolve.cli.typed import typed
 
     try:
         _tell_cost(config, config.evaluations, ask=False)
     except ProposerError as error:
-        sys.stderr.write(f"Estimated cost: not told yet. {error}\n")
+        sys.stderr.write(f"Estimated cost: not told yet. {typed(str(error))}\n")
 
 
 def _tell_cost(config: Config, evaluations: int, ask: bool) -> None:

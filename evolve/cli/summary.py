@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vevolve.archive.improvements import NOTICEABLE
 from vevolve.evolve.cli import read, render
+from vevolve.evolve.cli.typed import typed
 from vevolve.evolve.progress import improvements
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def nothing_left(run: Run, as_json: bool) -> int:
     from vevolve.evolve.cli import DONE, NOTHING_VALID
 
     said = "; ".join(one.said for one in run.reached)
-    text = f"Nothing to do: {said}. Go on with: {run.resume_command}\n"
+    text = f"Nothing to do: {said}. Go on with: {_resume(run)}\n"
     if as_json:
         sys.stdout.write(json.dumps(_facts(run, run.archive), allow_nan=False) + "\n")
         sys.stderr.write(text)
@@ -45,18 +47,19 @@ def nothing_left(run: Run, as_json: bool) -> int:
 
 def tell_kept(run: Run) -> None:
     """After a failure: nothing that was told is lost, and how to go on."""
-    if command := run.resume_command:
+    if command := _resume(run):
         sys.stdout.flush()
         sys.stderr.write(f"Everything so far is kept; go on with: {command}\n")
 
 
-def quit_now(run: Run) -> None:
-    """A second Ctrl-C: nothing but the way back. Whatever was told is in the archive."""
-    command = run.resume_command
-    sys.stdout.write(
-        f"\nStopped. Go on with:\n  {command}\n" if command else "\nStopped before anything was examined.\n"
-    )
-    sys.stdout.flush()
+def way_back(run: Run) -> str:
+    """What is said where a run is left at once. Whatever was told is in the archive, in whatever state this is read."""
+    if not run.directory.is_run:
+        return "\nStopped before anything was examined.\n"
+    command = typed(f"vevolve resume {shlex.quote(str(run.directory.path))}")
+    with contextlib.suppress(Exception):
+        command = _resume(run) or command
+    return f"\nStopped. Go on with:\n  {command}\n"
 
 
 def _tell(run: Run, archive: Archive) -> None:
@@ -83,13 +86,13 @@ def _tell(run: Run, archive: Archive) -> None:
     render.say("\nLook closer:")
     for command in _commands(run, archive):
         render.say(f"  {command}")
-    render.say(f"Go on:\n  {run.resume_command}")
+    render.say(f"Go on:\n  {_resume(run)}")
     if set(run.config.models) == {"offline"}:
         render.say("Go on with a hosted model (ANTHROPIC_API_KEY or OPENAI_API_KEY set):")
         where = shlex.quote(str(run.directory.path))
         total = 2 * max(run.config.evaluations, totals.evaluations)
         time = "".join(f" --seconds {one.enough:g}" for one in run.reached if one.limit == "seconds")
-        render.say(f"  vevolve resume {where} --model anthropic:NAME --evaluations {total} --usd 5{time}")
+        render.say(typed(f"  vevolve resume {where} --model anthropic:NAME --evaluations {total} --usd 5{time}"))
 
 
 def _facts(run: Run, archive: Archive) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def _facts(run: Run, archive: Archive) -> dict[str, Any]:
         "hypervolume": archive.hypervolume(split),
         "front": [record.id for record in archive.front(split)],
         "gains": _gains(archive),
-        "resume": run.resume_command,
+        "resume": _resume(run),
     }
 
 
@@ -126,6 +129,12 @@ def _gains(archive: Archive) -> list[str]:
     return lines
 
 
+def _resume(run: Run) -> str | None:
+    """The command that goes on, as it can be typed here; None where nothing began."""
+    command = run.resume_command
+    return command and typed(command)
+
+
 def _commands(run: Run, archive: Archive) -> list[str]:
     where = shlex.quote(str(run.directory.path))
     best = archive.front(read.split_of(archive, None))
@@ -134,4 +143,4 @@ def _commands(run: Run, archive: Archive) -> list[str]:
     if evolved is not None:
         short = evolved.id[: render.SHORT]
         commands += [f"vevolve show {short} --run {where}", f"vevolve diff {short} --run {where}"]
-    return commands
+    return [typed(command) for command in commands]
