@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Selected, Told
+from vevolve.archive.events import Compared, Selected, Told
 from vevolve.evaluators.circle_packing.problem import problem
 from vevolve.types import Point
 
@@ -82,6 +82,38 @@ def test_the_front_as_json_holds_the_points_on_it_and_no_others(vevolve, run: Pa
     assert "Did you mean 'other'?" in vevolve("front", "--family", "othre").err
 
 
+def test_readers_tell_elites_from_what_is_unconfirmed(vevolve, run: Path) -> None:
+    with Archive.open(run, write=True) as archive:
+        first, best = archive.records(operation="seed")[0], archive.front("select")[0]
+        comparison = Compared(
+            iteration=best.iteration,
+            candidate=best.id,
+            incumbent=first.id,
+            claims=("26 circles",),
+            claimed=0.2,
+            told=12,
+            gains=(0.1,) * 11 + (-0.1,),
+            workloads=("hash",),
+            evidence=60.0,
+            level=0.025,
+            lower=0.31,
+            elite=True,
+        )
+        before = vevolve("front").out
+        archive.append(comparison)
+    assert "on fresh documents" not in before
+    table = vevolve("front").out
+    assert "elite (e 60 of 40)" in table
+    assert f"elite: won 11 of 12 fresh documents against {first.id[:10]} at 26 circles; e-value 60, 40 needed" in table
+    (on_it,) = [one for one in listed(vevolve, "front") if one["id"] == best.id]
+    assert (on_it["elite"], on_it["evidence"], on_it["level"], on_it["wins"]) == ("elite", 60.0, 0.025, 11)
+    by_id = {one["id"]: one["elite"] for one in listed(vevolve, "ls")}
+    assert by_id.pop(best.id) == "elite"
+    assert by_id.pop(first.id) == "first"
+    assert set(by_id.values()) <= {"unconfirmed", None}
+    assert "gains at least 31% of what it claimed" in vevolve("show", best.id).out
+
+
 def test_any_unique_beginning_names_a_candidate(vevolve, run: Path) -> None:
     ids = [one["id"] for one in listed(vevolve, "ls")]
     for id in ids:
@@ -137,7 +169,7 @@ def test_export_writes_a_program_that_says_where_it_comes_from_and_still_runs(ve
     exec(out.read_text(), namespace)
     assert namespace["pack"](26).shape == (26, 3)
     again = vevolve("export", best[:8], "--out", out)
-    assert (again.code, "exists already" in again.err) == (1, True)
+    assert (again.code, "exists already" in again.err) == (2, True)
     assert best in vevolve("export", best[:8]).out
 
 
