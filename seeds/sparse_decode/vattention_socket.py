@@ -47,7 +47,7 @@ def place(keys, normals):
     return 2.0 ** torch.arange(PLANES, device=keys.device) @ sides
 
 
-def pack(buckets):
+def pack_buckets(buckets):
     """Return buckets [H, TABLES, n] as bytes: eight planes of a table in one, the last two of four tables in one."""
     buckets = buckets.short()
     last = (buckets >> 8).byte().unflatten(1, (4, -1))
@@ -64,7 +64,7 @@ def build(keys, values):
 
 def append(index, keys, values):
     """Hash generated keys too, centred by the prompt's mean."""
-    low, high = pack(place(keys - index["mean"], planes(keys.shape[2], keys.device)))
+    low, high = pack_buckets(place(keys - index["mean"], planes(keys.shape[2], keys.device)))
     fresh = {"low": low, "high": high}
     if VALUE_AWARE:
         fresh["norms"] = values.norm(dim=2)[:, None].clamp(max=65504).half()
