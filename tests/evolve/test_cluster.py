@@ -5,7 +5,9 @@ from __future__ import annotations
 import marshal
 import os
 import pickle
+import signal
 import sys
+import tempfile
 import threading
 import types
 from pathlib import Path
@@ -68,8 +70,19 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
     elsewhere = _listeners()  # another cluster may run on this machine
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # another cluster's, which nobody asked for
-    workers = cluster.open_hosts(2, recipe())
+    folder = tempfile.mkdtemp(prefix="t-", dir="/tmp")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
     try:
+        workers = cluster.open_hosts(2, recipe())
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+    try:
+        assert signals == [signal.SIGTERM], "answered as before, and no crash to Ray"
+        assert "SIGTERM" not in capfd.readouterr().err
+        assert list(Path(folder).iterdir()), "the cluster's own folder"
         assert workers.containment.level == "L1"
         assert len(workers) == 2
         reports = [workers.submit(Job(Candidate("look"), Seed.fresh())).result(60).report for _ in range(4)]
@@ -98,6 +111,8 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         }
     finally:
         workers.close()
+    assert list(Path(folder).iterdir()) == [], "nothing of an ended cluster stays"
+    Path(folder).rmdir()
 
 
 @pytest.mark.timeout(120)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -141,7 +144,9 @@ def test_a_token_that_lacks_is_named(joined, tmp_path):
 
 @pytest.mark.timeout(120)
 def test_nothing_outlives_a_driver_that_is_killed(tmp_path):
-    process = vevolve(tmp_path, "run", "circle_packing", "--workers", "1", "--evaluations", "1000")
+    short = tempfile.mkdtemp(prefix="t-", dir="/tmp")
+    command = ("run", "circle_packing", "--workers", "1", "--evaluations", "1000")
+    process = vevolve(tmp_path, *command, RAY_TMPDIR=short)
     assert process.stdout is not None
     while not (line := process.stdout.readline()).startswith("#2"):
         assert line or process.poll() is None, process.communicate()[1]
@@ -154,6 +159,96 @@ def test_nothing_outlives_a_driver_that_is_killed(tmp_path):
     while (left := {name for pid, name in crew.items() if _title(pid) == name}) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
+    while list(Path(short).iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    Path(short).rmdir()
+    assert not Path(short).exists(), "nor does the cluster's folder"
+
+
+CLUSTER = """
+import os, subprocess, sys, time
+# As an agent of Ray's, it does not show the mark.
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"], env={})
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_cluster_that_had_not_started_when_its_driver_died_is_ended_with_its_folder(tmp_path):
+    folder = tmp_path / "session"
+    (folder / "logs").mkdir(parents=True)
+    mark = secrets.token_hex(16)
+    watchdog = connection._watchdog(mark, str(folder))
+    marked = os.environ | {ray_watchdog.VARIABLE: mark}
+    process = subprocess.Popen([sys.executable, "-S", "-c", CLUSTER], env=marked, stdout=subprocess.PIPE)
+    assert process.stdout is not None and watchdog.stdin is not None
+    child = os.pidfd_open(int(process.stdout.readline()))
+    held = f"/proc/{watchdog.pid}/fd"
+    deadline = time.monotonic() + 30
+    while not any("pidfd" in link for link in _links(held)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()  # as the kernel does with what the driver itself had started
+    process.wait()
+    watchdog.stdin.close()
+    assert watchdog.wait(30) == 0
+    assert select.select([child], [], [], 10)[0], "it has ended"
+    assert not folder.exists()
+
+
+def _links(folder):
+    """What the descriptors of a process are of."""
+    found = []
+    for link in Path(folder).iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(link.readlink()))
+    return found
+
+
+@pytest.fixture
+def alarm():
+    """Sets what answers the alarm, which is the test's own until its end."""
+    rest, before = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
+    yield lambda handler: signal.signal(signal.SIGALRM, handler)
+    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, *rest)
+
+
+def test_signals_that_something_native_took_are_answered_by_python_again(alarm):
+    native, seen = ctypes.CDLL(None), []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    alarm(signal.SIG_DFL)
+    try:
+        native.signal(int(signal.SIGTERM), 1)  # ignored, behind the interpreter's back
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == []
+        signal.alarm(1000)  # what ends the process, after a signal that was taken for a crash
+        connection._answer_signals()
+        assert signal.alarm(0) == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_alarm_of_the_caller_stays(alarm):
+    alarm(lambda number, frame: None)
+    signal.alarm(1000)
+    connection._answer_signals()
+    assert signal.alarm(0) > 0
+
+
+@pytest.mark.parametrize(("length", "kept"), [(4, True), (60, False)], ids=["short", "long"])
+def test_a_clusters_folder_leaves_room_for_the_path_of_a_socket(monkeypatch, length, kept):
+    place = tempfile.mkdtemp(prefix="t" * length, dir="/tmp")
+    monkeypatch.setenv("RAY_TMPDIR", place)
+    monkeypatch.setattr(tempfile, "tempdir", None if kept else place)
+    folder = connection._folder()
+    try:
+        assert len(os.fsencode(folder)) + 66 <= 107
+        assert folder.startswith(place) is kept
+    finally:
+        Path(folder).rmdir()
+        Path(place).rmdir()
 
 
 def vevolve(folder, *arguments, **variables):
