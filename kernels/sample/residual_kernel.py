@@ -40,7 +40,8 @@ def mark(
     live = at < tl.load(chosen_counts + unit)
     token = tl.load(chosen + unit.to(tl.int64) * wanted + at, live, 0)
     bit = tl.full((BLOCK,), 1, tl.int32) << (token % 32)
-    tl.atomic_or(marks + unit.to(tl.int64) * words + token // 32, bit, live, sem="relaxed")
+    known = live & (token >= 0) & (token < words * 32)
+    tl.atomic_or(marks + unit.to(tl.int64) * words + token // 32, bit, known, sem="relaxed")
     to = unit.to(tl.int64) * room + at
     tl.store(ids + to, token, live)
     tl.store(log_prob + to, tl.zeros((BLOCK,), tl.float32), live)

@@ -19,6 +19,7 @@ def measure(
     ids,
     chosen_counts,
     pilot_counts,
+    lengths,
     table,
     tops,
     sums,
@@ -57,6 +58,7 @@ def measure(
     unit = tl.program_id(1)
     sequence = unit // UNITS
     head = unit % UNITS
+    length = tl.load(lengths + sequence)
     chosen = tl.load(chosen_counts + unit)
     total = chosen + tl.load(pilot_counts + unit)
     share = tl.cdiv(total, splits)
@@ -88,6 +90,7 @@ def measure(
         at = start + tl.arange(0, BLOCK)
         live = at < last
         token = tl.load(ids + at, live, 0)
+        live = live & (token >= 0) & (token < length)
         k_row, v_row = offsets(table, token, live, k_page, k_slot, v_page, v_slot, PAGE, PAGED)
         k = rows(keys, k_row, live, WIDTH, WIDTH_PADDED, WIDEN)
         v = rows(values, v_row, live, WIDTH, WIDTH_PADDED, WIDEN)
@@ -97,11 +100,11 @@ def measure(
         sure = tl.where((at < chosen)[None, :], weight, 0.0)
         tried = weight - sure
         wide = v.to(tl.float32)
-        lengths = tl.sum(wide * wide, axis=1)
+        squares = tl.sum(wide * wide, axis=1)
         mass = mass * fade + tl.sum(sure, axis=1)
         pilot_mass = pilot_mass * fade + tl.sum(tried, axis=1)
         pilot_squares = pilot_squares * (fade * fade) + tl.sum(tried * tried, axis=1)
-        pilot_lengths = pilot_lengths * (fade * fade) + tl.sum(tried * tried * lengths[None, :], axis=1)
+        pilot_lengths = pilot_lengths * (fade * fade) + tl.sum(tried * tried * squares[None, :], axis=1)
         held = held * fade[:, None] + tl.dot(sure.to(v.dtype), v, input_precision=PRECISION)
         pilot_held = pilot_held * fade[:, None] + tl.dot(tried.to(v.dtype), v, input_precision=PRECISION)
 

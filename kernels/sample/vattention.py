@@ -144,6 +144,8 @@ class VAttention:
             raise BadInput(
                 f"Expected a predictor for {cache.batch} sequences of {cache.heads} KV heads, got {batch} of {heads}."
             )
+        if not wanted:
+            raise BadInput("Expected a predictor of at least one token, got one of none.")
         one_device(cache.keys, predictor.ids)
         capacity = cache.page * (1 if cache.table is None else cache.table.shape[1])
         room = capacity if room is None else room
@@ -197,7 +199,8 @@ class VAttention:
 
         Args:
             query: the queries.
-            checked: also look at what was chosen, which waits for the device.
+            checked: also look at what was chosen, which waits for the device. Else an id outside of the sequence is
+                left out, and one that is given twice counts twice.
 
         Returns:
             out [B, H, G, d] and the natural logarithm of the denominator, float32 [B, H, G].
@@ -287,6 +290,7 @@ class VAttention:
             self.ids,
             counts,
             self.pilots,
+            cache.lengths,
             cache.lengths if cache.table is None else cache.table,
             self.tops,
             self.sums,

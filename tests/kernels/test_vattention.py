@@ -97,6 +97,30 @@ def test_a_later_call_draws_anew_and_the_same_seed_draws_the_same() -> None:
     assert found[0] == found[2] != found[1]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_graph_of_the_step_answers_as_the_step_does_and_draws_anew_at_each_replay() -> None:
+    cache = cache_of((3000, 700), 2, 128, BF16, 16)
+    query, predictor = query_of(cache, 4) / 2, given(cache, 60)
+    step = VAttention.of(cache, predictor, 4, 0.3, 0.3)
+    step(query)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out, _ = step(query)
+    drawn = []
+    for seed in (5, 6):
+        graph.replay()
+        step.seed.fill_(seed)
+        graph.replay()
+        found, ids = out.clone(), step.ids.clone()
+        step.seed.fill_(seed)
+        again, _ = step(query)
+        assert torch.equal(ids, step.ids) and torch.equal(found, again)
+        drawn.append(ids)
+    assert not torch.equal(*drawn)
+
+
 def test_over_a_real_predictor_a_promise_of_nearly_no_error_reads_everything() -> None:
     cache = cache_of((210,), 1, 64, FP32, 16)
     query = query_of(cache, 3)
@@ -107,6 +131,18 @@ def test_over_a_real_predictor_a_promise_of_nearly_no_error_reads_everything() -
     out, _ = step(query, checked=True)
     assert sorted(step.ids[0, 0, : int(step.counts)].tolist()) == list(range(210))
     assert relative_error(out, attend_naive.attend(query, cache)[0]) < TOLERANCE[FP32]
+
+
+def test_an_id_outside_of_the_sequence_is_left_out_where_it_is_not_looked_for() -> None:
+    cache = cache_of((200,), 1, 64, FP32)
+    query, predictor = query_of(cache, 2) / 2, given(cache, 11)
+    predictor.ids[0, 0, 3], predictor.ids[0, 0, 5] = 1 << 30, -7
+    step = VAttention.of(cache, predictor, 2, 0.5, 0.5, least=16)
+    out, _ = step(query)
+    kept = step.ids.clamp(min=-1)
+    kept[kept >= 200] = -1
+    assert relative_error(out, attend_naive.attend(query, cache, kept, step.log_prob, step.counts)[0]) < TOLERANCE[FP32]
+    assert (step.marks == 0).all()
 
 
 def test_too_little_room_is_told_and_the_list_stays_within_it() -> None:
@@ -159,6 +195,8 @@ def test_bad_input_is_one_clear_error() -> None:
         VAttention.of(cache, predictor, 2, 0.1, 1.0)
     with pytest.raises(BadInput, match="predictor for 1 sequences of 2 KV heads, got 1 of 1"):
         VAttention.of(cache, Given(predictor.ids[:, :1], predictor.counts[:, :1]), 2, 0.1, 0.1)
+    with pytest.raises(BadInput, match="at least one token, got one of none"):
+        VAttention.of(cache, Given(predictor.ids[..., :0], predictor.counts), 2, 0.1, 0.1)
     with pytest.raises(BadInput, match="so that 11 chosen ones and a pilot of about 32 fit, got 40"):
         VAttention.of(cache, predictor, 2, 0.1, 0.1, room=40)
     step = VAttention.of(cache, predictor, 2, 0.1, 0.1)
