@@ -96,6 +96,12 @@ def serve(root: Path) -> tuple[str, subprocess.Popen[str]]:
     return server.stdout.readline().split("/ shows")[0], server
 
 
+def cpu_ms(server: subprocess.Popen[str]) -> float:
+    """Milliseconds of CPU that a process has used; unlike the clock, it tells little of what else this machine does."""
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def stop(server: subprocess.Popen[str]) -> None:
     server.terminate()
     server.wait(30)
@@ -144,7 +150,9 @@ def main() -> None:
             found: list[dict[str, float]] = []
             for _ in range(asked.visits):
                 url, server = serve(Path(folder))
-                found.append(visit(browser, f"{url}/run/bench{view}"))
+                before = cpu_ms(server)
+                one = visit(browser, f"{url}/run/bench{view}")
+                found.append({**one, "CPU of the server since it listens": cpu_ms(server) - before})
                 stop(server)
             print(f"{view or 'overview':10} at once after the server's start: {told(found)}")
         url, server = serve(Path(folder))

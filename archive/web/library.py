@@ -99,12 +99,15 @@ class Library:
             lambda sight: sight.ranking(sight.split).ranks(),
             lambda sight: sight.archive.totals(),
         ]
-        for step in steps if latest else []:
-            self._thread.submit(self._warmed, latest, step)
+        if latest:
+            self._thread.submit(self._warm, latest, steps)
 
-    def _warmed(self, name: str, step: Callable[[Sight], object]) -> None:
+    def _warm(self, name: str, steps: list[Callable[[Sight], object]]) -> None:
+        """Do one step and queue up again for the rest, behind whoever has asked for something meanwhile."""
         with contextlib.suppress(ArchiveError, UnknownName):  # whoever asks is told
-            step(self.sight(name))
+            steps[0](self.sight(name))
+            if steps[1:] and not self.ending:
+                self._thread.submit(self._warm, name, steps[1:])
 
     def close(self) -> None:
         """Close every database; nothing is read after."""

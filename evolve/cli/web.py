@@ -60,7 +60,7 @@ def web(
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=2
+        app, log_level="warning", access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=10
     )
     with contextlib.suppress(KeyboardInterrupt):  # the server raises it again when it has stopped
         Server(config).run(sockets=listeners)
