@@ -316,10 +316,12 @@ class Loop:
     def _receive(self) -> None:
         """Wait for one result. The first Ctrl-C stops the run, the second is raised."""
         left = QUIET_S if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        left = left if self._clock.over else min(left, self._clock.left)
         try:
             self._inbox.receive(min(left, QUIET_S))
         except Empty:
-            self._say_what_is_waited_for()
+            if left >= QUIET_S:
+                self._say_what_is_waited_for()
         except KeyboardInterrupt:
             if self._stopped:
                 raise
@@ -352,7 +354,19 @@ class Loop:
             return True
         if self._failure is not None:
             return all(number >= self._failed_at for number in self._flights)
+        if (self._stopped or self._clock.over) and (left := self._left_open()):
+            # What was paid for is still taken in, and what stands before the first of them is still told.
+            asked = [number for number, flight in self._flights.items() if flight.draft is None and number not in left]
+            earlier = [number for number in self._flights if number < min(left)]
+            return not (moved or asked or earlier or self._promotions.due(min(left)))
+        if self._stopped and not self._flights and self._promotions.comparing:
+            return not moved  # what is left is many documents long, and a resume goes on with it
         return not (moved or self._flights or self._promotions)
+
+    def _left_open(self) -> dict[int, Proposer]:
+        """Iteration -> whom it asks, of those who may take any time. A resume takes their answers up."""
+        asked = [flight.question for flight in self._flights.values() if flight.draft is None]
+        return {one.iteration: one.proposer for one in asked if one and is_open_ended(one.proposer)}
 
     def _end(self, reason: str, budget: Budget = "") -> None:
         self._journal.store_answers()
@@ -369,7 +383,9 @@ class Loop:
         if self._known.evaluations >= config.evaluations:
             return f"all {config.evaluations} evaluations are done", "evaluations"
         if self._clock.over:
-            return f"{config.seconds:g} seconds are over", "seconds"
+            places = Counter(map(place_of, self._left_open().values()))
+            stay = "".join(f"; questions left open in {place}: {count}" for place, count in places.items())
+            return f"{config.seconds:g} seconds are over{stay}", "seconds"
         if self._held is not None:
             return (
                 f"${config.usd:g} are spent, or too little is left for another call (${self._dollars.spent:.4f} spent)",
@@ -378,6 +394,11 @@ class Loop:
         if len(self._patience.given_up) == len(self._questions.proposers):
             return "; ".join(gone.why for gone in self._patience.given_up.values()), ""
         return f"no new program in {BARREN} iterations", ""
+
+
+def is_open_ended(proposer: Proposer) -> bool:
+    """Whether a proposer may take any time, and finds its open questions again. It says so by `open_ended = True`."""
+    return getattr(proposer, "open_ended", False) is True
 
 
 def place_of(proposer: Proposer) -> str:

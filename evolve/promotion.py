@@ -30,7 +30,7 @@ from vevolve.evolve.workers import Job
 from vevolve.types import Seed, Verdict
 
 TRIAL = 4
-"""Documents of a first look; further ones are taken at three, six, twelve times as many, and so on."""
+"""Documents of a first look; the next ones are taken at twice as many each."""
 
 Submit: TypeAlias = Callable[[Job, Callable[[Verdict], None], int], None]
 """Examine, go on with the verdict, and know whose iteration fails where the harness does."""
@@ -38,7 +38,7 @@ Submit: TypeAlias = Callable[[Job, Callable[[Verdict], None], int], None]
 
 def next_look(met: int) -> int:
     """How many documents a comparison has met at its next look."""
-    return TRIAL if not met else 3 * TRIAL if met == TRIAL else 2 * met
+    return 2 * met or TRIAL
 
 
 def decided(gains: Sequence[float], claimed: float, enough: float) -> bool:
@@ -70,6 +70,11 @@ class Promotions:
     def __len__(self) -> int:
         """How many are on their way."""
         return len(self._line.waiting)
+
+    @property
+    def comparing(self) -> bool:
+        """Whether the next to be told is a comparison."""
+        return bool(self._line.waiting) and isinstance(self._line.waiting[0], Duel)
 
     def take(self, event: Event) -> None:
         """Take in the next event of the log. What it gives rise to waits for `begin`."""
