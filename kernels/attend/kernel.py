@@ -14,6 +14,31 @@ from vevolve.kernels.attend.merge_kernel import LOG2E, finish, weigh
 
 
 @triton.jit
+def queries(
+    query,
+    unit,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS_PADDED: tl.constexpr,
+    WIDTH_PADDED: tl.constexpr,
+    WIDEN: tl.constexpr,
+):
+    """A unit's queries [ROWS_PADDED, WIDTH_PADDED], 0 beyond."""
+    column = tl.arange(0, WIDTH_PADDED)
+    row = tl.arange(0, ROWS_PADDED)
+    inside = (row[:, None] < ROWS) & (column[None, :] < WIDTH)
+    found = tl.load(query + (unit * ROWS + row[:, None]) * WIDTH + column[None, :], inside, 0.0)
+    return found.to(tl.float32) if WIDEN else found
+
+
+@triton.jit
+def of_head(base, sequence, head, page_stride, head_stride, PAGED: tl.constexpr):
+    """Where a head's rows begin in keys or values: a page's are found by the table, else a sequence is one page."""
+    base += head.to(tl.int64) * head_stride
+    return base if PAGED else base + sequence.to(tl.int64) * page_stride
+
+
+@triton.jit
 def listed_total(counts, unit, length, listed, GRAIN: tl.constexpr, DENSE: tl.constexpr, COUNTED: tl.constexpr):
     """Tokens that a unit attends to, padding among them."""
     if DENSE:
@@ -114,18 +139,9 @@ def attend(
     first = split * share
     last = tl.minimum(first + share, total)
 
-    column = tl.arange(0, WIDTH_PADDED)
-    row = tl.arange(0, ROWS_PADDED)
-    inside = (row[:, None] < ROWS) & (column[None, :] < WIDTH)
-    at_query = (unit * ROWS + row[:, None]) * WIDTH + column[None, :]
-    q = tl.load(query + at_query, inside, 0.0)
-    if WIDEN:
-        q = q.to(tl.float32)
-    keys += head.to(tl.int64) * k_head
-    values += head.to(tl.int64) * v_head
-    if not PAGED:
-        keys += sequence.to(tl.int64) * k_page
-        values += sequence.to(tl.int64) * v_page
+    q = queries(query, unit, ROWS, WIDTH, ROWS_PADDED, WIDTH_PADDED, WIDEN)
+    keys = of_head(keys, sequence, head, k_page, k_head, PAGED)
+    values = of_head(values, sequence, head, v_page, v_head, PAGED)
     ids += unit.to(tl.int64) * listed
     log_prob += unit.to(tl.int64) * listed
     table += sequence.to(tl.int64) * table_stride

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from vevolve.kernels.attend.kernel import offsets, rows
+from vevolve.kernels.attend.kernel import of_head, offsets, queries, rows
 from vevolve.kernels.attend.merge_kernel import LOG2E, weigh
 
 
@@ -68,14 +68,9 @@ def measure(
     column = tl.arange(0, WIDTH_PADDED)
     row = tl.arange(0, ROWS_PADDED)
     inside = (row[:, None] < ROWS) & (column[None, :] < WIDTH)
-    q = tl.load(query + (unit * ROWS + row[:, None]) * WIDTH + column[None, :], inside, 0.0)
-    if WIDEN:
-        q = q.to(tl.float32)
-    keys += head.to(tl.int64) * k_head
-    values += head.to(tl.int64) * v_head
-    if not PAGED:
-        keys += sequence.to(tl.int64) * k_page
-        values += sequence.to(tl.int64) * v_page
+    q = queries(query, unit, ROWS, WIDTH, ROWS_PADDED, WIDTH_PADDED, WIDEN)
+    keys = of_head(keys, sequence, head, k_page, k_head, PAGED)
+    values = of_head(values, sequence, head, v_page, v_head, PAGED)
     ids += unit.to(tl.int64) * room
     table += sequence.to(tl.int64) * table_stride
 
