@@ -15,7 +15,7 @@ import pytest
 from tests.archive.web.conftest import HOSTILE, started, story, told
 
 from vevolve.archive import Archive, bundle, figure, notes, report
-from vevolve.errors import ArchiveError, BadInput, MissingDependency
+from vevolve.errors import BadInput, MissingDependency
 from vevolve.types import Candidate, Point, Verdict
 
 
