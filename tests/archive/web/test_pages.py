@@ -15,6 +15,7 @@ from tests.archive.web.conftest import HOSTILE, SEED, objectives, started, told
 
 from vevolve.archive import Archive, notes
 from vevolve.archive.events import Proposed
+from vevolve.archive.web.views.run import _said
 from vevolve.types import Candidate, Verdict
 
 SPOIL = "UPDATE events SET event = 'x' WHERE seq = 1"
@@ -308,3 +309,11 @@ def test_the_stream_begins_where_the_reader_left_off(runs: Path, serve: Serve) -
     message = json.loads(text.split("data: ")[1].split("\n")[0])
     assert [line["iteration"] for line in message["lines"]] == [1, 2, 3, 3, None] and message["state"] == "ended"
     assert f"id: {message['head']}\n" in text and answer.headers["content-type"].startswith("text/event-stream")
+
+
+def test_a_fault_that_names_its_proposer_does_not_name_it_twice() -> None:
+    fault = "openai:m answered 500: broken. Given up after 5 retries."
+    failed = Proposed(iteration=1, attempt=0, proposer="openai:m", system="", user="", error=fault)
+    assert _said(failed) == ("proposer", fault, None)
+    unapplied = failed.model_copy(update={"error": "The SEARCH text stands nowhere in the program."})
+    assert _said(unapplied) == ("proposer", "openai:m: The SEARCH text stands nowhere in the program.", None)
