@@ -18,6 +18,7 @@ from vevolve.archive.events import Event, Resumed, Started
 from vevolve.errors import ArchiveError, BadInput
 from vevolve.evolve.config import KEPT, Config
 from vevolve.evolve.limits import Reached, last_config, reached, resume_command
+from vevolve.evolve.line import Line
 from vevolve.evolve.loop import Loop
 from vevolve.evolve.proposers.contract import Prompt
 from vevolve.evolve.questions import Questions
@@ -129,10 +130,11 @@ class Run:
         """Whether iterating would add nothing: a total is reached, and no examination is due."""
         if not self._resumed or not self.reached:
             return False
-        promotes = any(stage.promotion for stage in self.task.problem.stages)
-        told = self.archive.records(valid=True)
-        due = [one for one in told if one.hypervolume_gain > self.task.problem.promotion_gain and not one.selected]
-        return bool(self.archive.totals().iterations or told) and not (promotes and due)
+        line = Line(self.task.problem, self.config)
+        for entry in self.archive.events(kinds=("told", "selected", "compared")):
+            line.take(entry.event)
+        begun = self.archive.totals().iterations or self.archive.records(valid=True, limit=1)
+        return bool(begun) and not line.waiting
 
     @property
     def _paid(self) -> bool:

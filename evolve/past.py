@@ -4,67 +4,56 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import Protocol
 
 from vevolve.archive import Archive
-from vevolve.archive.events import CERTIFICATION, Asked, Ended, Proposed, Selected, Told
+from vevolve.archive.events import CERTIFICATION, Asked, Event, Proposed, Resumed, Started, Told
 from vevolve.evolve.budget import Clock, Dollars
-from vevolve.evolve.flights import Selection
 from vevolve.evolve.history import History
 from vevolve.evolve.propose import tree_hash
 from vevolve.types import Candidate
 
 
-@dataclass(frozen=True)
-class Past:
-    """What is still to be done.
+class Fold(Protocol):
+    """What follows from the log, event by event."""
 
-    Attributes:
-        asked: iteration -> how it was asked, for those that were not told.
-        gained: candidates that still wait for `select`, in order.
-    """
-
-    asked: dict[int, Asked]
-    gained: tuple[Selection, ...]
+    def take(self, event: Event) -> None:
+        """Take in the next event."""
+        ...
 
 
 def recover(
-    archive: Archive, known: History, dollars: Dollars, clock: Clock, *, free: Collection[str], least_gain: float
-) -> Past:
-    """Fold the log into what is known and spent.
+    archive: Archive, known: History, promotions: Fold, dollars: Dollars, clock: Clock, *, free: Collection[str]
+) -> dict[int, Asked]:
+    """Fold the log into what is known and spent. Returns how iterations were asked that were not told.
 
     Args:
         archive: the run's.
         known: learns what was told.
+        promotions: takes in every event.
         dollars: gets what was spent.
         clock: gets the seconds of earlier sessions.
         free: names of free proposers.
-        least_gain: the hypervolume that a candidate must have added, to be examined on `select`.
     """
-    gained: dict[str, Selection] = {}
     began = last = 0.0
     for entry in archive.events():
         if entry.event.kind in CERTIFICATION:  # no part of a session, and often long after one
             continue
+        promotions.take(entry.event)
         match event := entry.event:
             case Told():
                 known.learn(event, candidate := candidate_of(event))
                 if event.proposer in free and event.verdict.status != "unapplied":
                     known.draw(tree_hash(candidate))
-                if event.hypervolume_gain > least_gain:
-                    gained[candidate.id] = Selection(event.iteration, candidate.id)
-            case Selected():
-                gained.pop(event.candidate, None)
             case Proposed():
                 dollars.spent += event.usd or 0.0
-            case Asked() | Ended():
-                pass
-            case _:
+            case Started() | Resumed():
                 clock.earlier += last - began
                 began = entry.time
+            case _:
+                pass
         last = entry.time
-    asked = {event.iteration: event for event in archive.unfinished() if event.iteration > 0}
-    return Past(asked, tuple(gained.values()))
+    return {event.iteration: event for event in archive.unfinished() if event.iteration > 0}
 
 
 def candidate_of(told: Told) -> Candidate:

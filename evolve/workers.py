@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from vevolve.errors import SandboxUnavailable, WorkerFailure
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.examination import examine
+from vevolve.evaluators.fresh import Fresh, examine_fresh
 from vevolve.evolve.threads import Threads
 from vevolve.types import Candidate, Containment, Level, Seed, Subject, Value, Verdict
 
@@ -29,11 +30,13 @@ class Job:
         candidate: the program.
         seed: the randomness of the examination.
         promotion: on the stages that decide promotion, not on those of the search.
+        fresh: on these documents, and on no stage of the cascade.
     """
 
     candidate: Candidate
     seed: Seed
     promotion: bool = False
+    fresh: Fresh | None = None
 
 
 class SandboxOptions(Value):
@@ -93,10 +96,12 @@ class Inline:
         return self._container.containment
 
     def examine(self, job: Job) -> Verdict:
-        """Walk the stages of one candidate."""
+        """Walk the stages of one candidate, or examine it on fresh documents."""
         container = self._container
         if container is None:
             raise RuntimeError("the worker is not open")
+        if job.fresh is not None:
+            return examine_fresh(self.problem, container.subject(job.candidate), job.fresh)
         return examine(self.problem, container.subject(job.candidate), job.seed, promotion=job.promotion)
 
     def close(self) -> None:

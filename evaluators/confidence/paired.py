@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vevolve.evaluators.confidence import betting
 
@@ -33,6 +34,11 @@ class Comparison:
     evidence: float
 
 
+def evidence(gains: Sequence[float], largest: float) -> float:
+    """E-value against "the challenger gains nothing in the mean, or loses". Arguments and errors as of `compare`."""
+    return float(np.exp(np.minimum(betting.log_capital(_draws(gains, largest), 0.5)[-1, 0], 700.0)))
+
+
 def compare(gains: Sequence[float], largest: float, alpha: float = 0.05) -> Comparison:
     """Judge the gains of a challenger over an incumbent, one a document.
 
@@ -45,16 +51,19 @@ def compare(gains: Sequence[float], largest: float, alpha: float = 0.05) -> Comp
     Raises:
         ValueError: no gains, or a bound that is not above 0.
     """
+    draws = _draws(gains, largest)
+    return Comparison(
+        documents=len(draws),
+        mean=largest * (1 - 2 * float(draws.mean())),
+        lower=largest * (1 - 2 * float(betting.upper_limit(draws, alpha)[0])),
+        upper=largest * (1 - 2 * float(betting.lower_limit(draws, alpha)[0])),
+        evidence=evidence(gains, largest),
+    )
+
+
+def _draws(gains: Sequence[float], largest: float) -> NDArray[np.float64]:
+    """Gains as draws in [0, 1], a column: 0 is .5, and "no gain in the mean" is a mean of .5 or more."""
     if not len(gains) or largest <= 0:
         raise ValueError(f"expected at least one gain and a bound above 0, got {len(gains)} and {largest}")
     cut = np.clip(np.asarray(gains, dtype=np.float64), -largest, largest)
-    # A gain of 0 is .5, and "no gain in the mean" is a mean of 1 - x of .5 or more.
-    draws = ((1 - cut / largest) / 2)[:, None]
-    evidence = float(np.exp(np.minimum(betting.log_capital(draws, 0.5)[-1, 0], 700.0)))
-    return Comparison(
-        documents=len(cut),
-        mean=float(cut.mean()),
-        lower=largest * (1 - 2 * float(betting.upper_limit(draws, alpha)[0])),
-        upper=largest * (1 - 2 * float(betting.lower_limit(draws, alpha)[0])),
-        evidence=evidence,
-    )
+    return np.asarray((1 - cut / largest) / 2)[:, None]

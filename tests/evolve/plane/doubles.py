@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Event, Resumed, Selected, Started, Told
+from vevolve.archive.events import Event, Resumed, Started
 from vevolve.evaluators.contract import load
 from vevolve.evolve.config import Config
 from vevolve.evolve.loop import Loop
@@ -115,7 +115,8 @@ def crew(count: int = 1, delay: float = 0.0, examined: list[str] | None = None) 
 
 
 def settings(**named: Any) -> Config:
-    return Config(**{"seed": "start", "problem": str(FOLDER), "evaluations": 30, "workers": "inline", **named})
+    plain = {"seed": "start", "problem": str(FOLDER), "evaluations": 30, "workers": "inline", "confirm": 0}
+    return Config(**{**plain, **named})
 
 
 def begin(directory: Path, config: Config) -> Archive:
@@ -158,13 +159,12 @@ def run(
 
 
 def story(archive: Archive) -> list[dict[str, Any]]:
-    """What was told and selected, in order, without what depends on the clock."""
+    """What was told, selected and compared, in order, without what depends on the clock."""
     lines: list[dict[str, Any]] = []
-    for entry in archive.events(kinds=("told", "selected")):
-        if isinstance(entry.event, Told | Selected):
-            line = entry.event.model_dump()
-            line["verdict"].pop("cost")
-            lines.append(line)
+    for entry in archive.events(kinds=("told", "selected", "compared")):
+        line = entry.event.model_dump()
+        line.get("verdict", {}).pop("cost", None)
+        lines.append(line)
     return lines
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 from vevolve.evaluators.contract import Function, Problem, Workload
-from vevolve.types import CandidateFault, Objective, Point, Subject, Verdict
+from vevolve.evaluators.fresh import STAGE, family_of
+from vevolve.types import CandidateFault, Objective, Point, Seed, Subject, Verdict
 
 HIDDEN = "0.73519"
 """A figure that only `select` verdicts hold, so that it can be searched for."""
+
+
+NOISE = 0.05
+"""How far a fresh document moves each number of each program, as a share of it."""
 
 
 class Plane(Problem):
@@ -29,12 +36,25 @@ class Plane(Problem):
             return self.invalid(f"X * Y is {x * y:.4g}, below .1")
         if workload.stage.split == "search":
             return self.verdict(Point(label="only", left=x, right=y), feedback=f"left {x:.4g}, right {y:.4g}")
+        if workload.stage.name == "fresh":
+            return self.verdict(*(self._noisy(family, seed, subject, x, y) for family, seed in workload.cases))
         hidden = float(HIDDEN)
         return self.verdict(
             Point(label="only", split="select", left=x, right=y, hidden=hidden),
             Point(label="only", split="select", family="other", left=y, right=x),
             feedback=f"hidden {HIDDEN}",
         )
+
+    def fresh(self, key: Seed, first: int, count: int) -> Workload:
+        """Documents that favour each program by chance."""
+        numbers = range(first, first + count)
+        cases = tuple((family_of(first, number), key.derive(number)) for number in numbers)
+        return Workload(STAGE, key, cases, inputs=" ".join(seed.key.hex() for _, seed in cases))
+
+    def _noisy(self, family: str, seed: Seed, subject: Subject, x: float, y: float) -> Point:
+        chance = random.Random(seed.derive(subject.candidate.id).integer)
+        left, right = (value * chance.uniform(1 - NOISE, 1 + NOISE) for value in (x, y))
+        return Point(label="only", split="sealed", family=family, left=left, right=right, hidden=float(HIDDEN))
 
 
 problem = Plane()
