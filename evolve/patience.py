@@ -66,9 +66,8 @@ class Patience:
         record.empty += draft.empty
         found = None
         if record.failures >= FAILURES:
-            found = GivenUp(
-                iteration, True, f"{author} failed {FAILURES} times in a row, the last time so: {draft.fault}"
-            )
+            fault = draft.fault.removeprefix(f"{author}:").removeprefix(author).strip()
+            found = GivenUp(iteration, True, f"{author} failed {FAILURES} times in a row, the last time so: {fault}")
         elif record.empty >= EMPTY_ANSWERS:
             found = GivenUp(iteration, False, f"{record.empty} answers of {author} in a row made no new program")
         if found is not None:

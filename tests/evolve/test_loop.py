@@ -211,6 +211,24 @@ def test_what_a_call_did_not_cost_is_free_for_others(plane, tmp_path):
     assert model.most_at_once <= 2
 
 
+def test_what_a_call_may_cost_again_is_set_aside_before_it_is_made_again(plane, tmp_path):
+    asked: list[bool] = []
+
+    def late(request):
+        while len(asked) < 9:  # each try may be billed without an answer
+            asked.append(request.afford())
+            if not asked[-1]:
+                break
+        raise ProposalFailed("no answer in time", Reply(text="", model="double", usd=float(len(asked))))
+
+    archive, events = plane.run(
+        tmp_path, plane.settings(evaluations=50, lag=1, usd=4.5), plane.Model(late, estimated=1.0)
+    )
+    assert asked == [True, True, True, False], "with the first, four calls at a dollar each"
+    assert archive.totals().usd == 4.0
+    assert events[-1].budget == "usd"
+
+
 def test_seconds_end_a_run_and_add_up_over_sessions(plane, tmp_path):
     config = plane.settings(evaluations=100_000, seconds=0.4)
     _, events = plane.run(tmp_path, config, plane.Model(delay=SHUFFLED))
@@ -249,12 +267,47 @@ def test_a_proposer_that_always_fails_ends_the_run_after_a_few_calls(plane, tmp_
     assert resumed.totals().evaluations == 5, "a session counts failures anew"
 
 
+def test_a_proposer_that_is_given_up_is_named_once(plane, tmp_path):
+    def named(request):
+        raise ProposalFailed("openai:m: no connection to http://127.0.0.1:1.")
+
+    with pytest.raises(ProposerError) as error:
+        plane.run(tmp_path, plane.settings(evaluations=50), plane.Model(named, name="openai:m"))
+    told = "openai:m failed 4 times in a row, the last time so: no connection to http://127.0.0.1:1."
+    assert str(error.value).startswith(told)
+
+
 def test_failures_with_a_program_between_them_go_on(plane, tmp_path):
     def moody(request):
         return silent(request) if request.iteration % 4 else plane.fenced(plane.program(0.5, request.iteration / 100))
 
     archive, _ = plane.run(tmp_path, plane.settings(evaluations=8), plane.Model(moody))
     assert archive.totals().evaluations == 8
+
+
+def test_an_answer_that_does_not_apply_is_no_failure_nor_is_one_whose_repair_fails(plane, tmp_path):
+    def tried(request):
+        match request.iteration % 10:
+            case 2 | 3 | 6 | 7 | 9:
+                return silent(request)
+            case 4:
+                raise ProposalFailed("sent an answer that cannot be read", Reply(text="", model="double", usd=0.5))
+            case 5:
+                return f"{request.iteration}.{request.attempt}: a diff that fits nowhere"
+            case 8:
+                return silent(request) if request.attempt else f"{request.iteration}: a diff that fits nowhere"
+        return plane.fenced(plane.program(0.5, 0.5 + request.iteration / 1000))
+
+    archive, _ = plane.run(tmp_path / "mixed", plane.settings(evaluations=6, lag=1), plane.Model(tried))
+    assert archive.totals().evaluations == 6
+
+    def without_a_program(request):
+        return "words alone" if request.iteration % 3 == 0 and request.attempt == 0 else silent(request)
+
+    model = plane.Model(without_a_program)
+    _, events = plane.run(tmp_path / "words", plane.settings(evaluations=50, lag=1), model)
+    assert events[-1].reason == "16 answers of model in a row made no new program"
+    assert max(told.iteration for told in of(events, Told)) == 16 * 3
 
 
 def test_a_proposer_that_fails_beside_others_is_asked_no_more(plane, tmp_path, caplog):
@@ -307,6 +360,67 @@ def test_a_silence_says_once_what_is_waited_for(plane, tmp_path, monkeypatch, ca
 
 
 # -------------------------------------------------------------------------------------------------- how a run ends
+
+
+class Box:
+    """Answers each question but some, which wait until it is closed: a person who has gone home."""
+
+    def __init__(self, plane, kept):
+        self.model, self.kept, self.closed = plane.Model(name="box"), kept, threading.Event()
+        self.name, self.place, self.open_ended = "box", "the box", True
+
+    def propose(self, request):
+        if request.iteration in self.kept:
+            self.closed.wait(30)
+            raise ProposalFailed("closed")
+        return self.model.propose(request)
+
+    def estimate(self, prompt):
+        return 0.0
+
+
+def test_a_question_without_an_answer_stays_open_when_the_seconds_are_over_and_a_resume_takes_it_up(plane, tmp_path):
+    straight, _ = plane.run(tmp_path / "straight", plane.settings(evaluations=9, lag=3), Box(plane, ()))
+    box = Box(plane, (4, 5))
+    began = time.monotonic()
+    archive, events = plane.run(tmp_path / "left", plane.settings(evaluations=9, lag=3, seconds=1.0), box)
+    box.closed.set()
+    assert time.monotonic() - began < 20, "nobody waits for the answer"
+    assert events[-1] == Ended(reason="1 seconds are over; questions left open in the box: 2", budget="seconds")
+    assert [told.iteration for told in of(events, Told)] == [0, 1, 2, 3]
+    assert [asked.iteration for asked in archive.unfinished()] == [4, 5, 6]
+    box = Box(plane, ())
+    resumed, _ = plane.run(tmp_path / "left", plane.settings(evaluations=9, lag=3, seconds=100.0), box)
+    assert plane.story(resumed) == plane.story(straight)
+    assert 6 not in [request.iteration for request in box.model.requests], "its answer was kept"
+
+
+def test_a_stop_leaves_a_question_open_and_takes_in_what_others_were_paid_for(plane, tmp_path):
+    stopped = threading.Event()
+
+    def slow(request):
+        if request.iteration == 3:  # asked beside the question that stays open
+            assert stopped.wait(30)
+        return Reply(text=plane.wander(request), model="double", usd=0.25)
+
+    class Mixed(Box):
+        def propose(self, request):
+            if request.iteration == 2:
+                loop.stop()
+                stopped.set()
+            return super().propose(request)
+
+    paid, box = plane.Model(slow, name="paid"), Mixed(plane, (2,))
+    config, workers = plane.settings(evaluations=20, lag=3), plane.crew()
+    with plane.begin(tmp_path, config) as archive:
+        loop = plane.loop_of(archive, config, [paid, box], workers)
+        loop._questions._drawn = lambda seed, tired: box if loop._next == 2 else paid
+        events = list(loop.events())
+        box.closed.set()
+        assert [told.iteration for told in of(events, Told)] == [0, 1]
+        assert {one.iteration for one in of(events, Proposed)} == {1, 3}
+        assert archive.totals().usd == 0.25 * len(paid.requests)
+    workers.close()
 
 
 def test_a_stop_finishes_what_is_in_flight(plane, tmp_path):

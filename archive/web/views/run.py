@@ -161,7 +161,8 @@ def _said(event: Event) -> tuple[str, str, str | None] | None:
         case Resumed():
             return "run", f"resumed, sandbox level {event.containment.level}", None
         case Proposed() if event.error:
-            return "proposer", f"{event.proposer}: {event.error}", None
+            who = "" if event.proposer in event.error else f"{event.proposer}: "
+            return "proposer", f"{who}{event.error}", None
         case Told():
             text = event.idea if event.verdict.valid else event.verdict.feedback.strip().split("\n")[0]
             return ("seed" if event.operation == "seed" else event.verdict.status), text[:300], None
