@@ -12,6 +12,7 @@ from vevolve.evolve.cli.options import AsJson, Run, RunOption
 
 if TYPE_CHECKING:
     from vevolve.archive import Archive, Record
+    from vevolve.archive.elites import Elites
     from vevolve.types import Point
 
 
@@ -38,7 +39,8 @@ def ls(
         found = archive.records(status=_status(status), order=_order(order), limit=limit)
         ranks = archive.ranks()
         if as_json:
-            render.print_json([record.to_json(ranks.get(record.id)) for record in found])
+            compared = _elites(archive)
+            render.print_json([record.to_json(ranks.get(record.id)) | compared.to_json(record) for record in found])
             return
         render.table(
             ["#", "id", "parent", "operation", "proposer", "status", "rank", "gain", "idea"],
@@ -92,6 +94,7 @@ def show(
         if as_json:
             render.print_json(
                 record.to_json(rank)
+                | _elites(archive).to_json(record)
                 | {
                     "source": record.source,
                     "verdict": record.verdict.model_dump(mode="json"),
@@ -250,9 +253,10 @@ def _front_json(archive: Archive, split: str, family: str) -> list[dict[str, Any
     for record, point in archive.front_points(split, family):
         on_it.setdefault(record.id, []).append(point)
     best = archive.front(split, family)
-    certified = _certified(archive)
+    certified, compared = _certified(archive), _elites(archive)
     return [
         dataclasses.replace(record, points=tuple(on_it[record.id])).to_json(rank=1)
+        | compared.to_json(record)
         | {"certificates": {label: text for (id, label), text in certified.items() if id == record.id}}
         for record in best
     ]
@@ -264,32 +268,55 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
 
     names = [axis.name for axis in archive.objectives]
     pairs = archive.front_points(split, family)
-    certified = _certified(archive)
+    certified, compared = _certified(archive), _elites(archive)
     count = f"{len(pairs)} {'point' if len(pairs) == 1 else 'points'}"
     where = f"the {split} split{f', family {family}' if family else ''}"
     render.say(f"{count} on the front of {where}; hypervolume {archive.hypervolume(split, family):.4f}")
     rows = [
-        _point_row(archive, record, point, "the seed" if record.operation == "seed" else record.idea, certified)
+        _point_row(
+            archive, record, point, "the seed" if record.operation == "seed" else record.idea, certified, compared
+        )
         for record, point in pairs
     ]
     seeds = [record for record in archive.records(operation="seed") if record.valid]
     shown = {(record.id, point.label) for record, point in pairs}
     rows += [
-        _point_row(archive, record, point, "the seed, for comparison", certified)
+        _point_row(archive, record, point, "the seed, for comparison", certified, compared)
         for record in seeds
         for point in record.points_on(split, family)
         if (record.id, point.label) not in shown
     ]
-    render.table(["point", *names, "id", *(["certificate"] if certified else []), "idea"], rows, right=names)
+    marks = [*(["on fresh documents"] if compared.compared else []), *(["certificate"] if certified else [])]
+    render.table(["point", *names, "id", *marks, "idea"], rows, right=names)
+    for one in compared.standing:
+        render.say(f"{one.candidate[: render.SHORT]} {one}")
 
 
 def _point_row(
-    archive: Archive, record: Record, point: Point, idea: str, certified: dict[tuple[str, str], str]
+    archive: Archive,
+    record: Record,
+    point: Point,
+    idea: str,
+    certified: dict[tuple[str, str], str],
+    compared: Elites,
 ) -> list[str]:
     from vevolve.evolve.cli import render
 
-    mark = [certified.get((record.id, point.label), "-")] if certified else []
-    return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], *mark, idea]
+    marks = [_place(compared, record)] if compared.compared else []
+    marks += [certified.get((record.id, point.label), "-")] if certified else []
+    return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], *marks, idea]
+
+
+def _place(compared: Elites, record: Record) -> str:
+    known, place = compared.compared.get(record.id), compared.place(record)
+    return f"{place} (e {known.evidence:.2g} of {1 / known.level:.2g})" if known else place or "-"
+
+
+def _elites(archive: Archive) -> Elites:
+    """What fresh documents say of promoted candidates."""
+    from vevolve.archive.elites import elites
+
+    return elites(archive)
 
 
 def _certified(archive: Archive) -> dict[tuple[str, str], str]:
@@ -334,6 +361,9 @@ def _describe(archive: Archive, record: Record, rank: int | None) -> None:
         render.say(f"idea: {render.line(record.idea, 400)}")
     if record.promoted:
         render.say("promoted: it gained on the select split as well")
+    compared = _elites(archive)
+    if place := compared.place(record):
+        render.say(str(compared.compared.get(record.id, place)))
     render.verdict(record.verdict, archive.objectives, parent.points if parent else ())
     if record.selected:
         render.say("\non the select split:")
