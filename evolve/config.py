@@ -44,9 +44,11 @@ class Config(Value):
     evaluations: int = Field(default=100, ge=1)
     """Examinations on the `search` split in all, those of earlier sessions included; the seed's own is not counted."""
     usd: float | None = Field(default=None, ge=0)
-    """Dollars in all, calls in flight included. None: no limit."""
+    """Dollars in all, calls in flight included; one without an answer counts with the most it can cost, since it may be
+    billed. None: no limit."""
     seconds: float | None = Field(default=None, gt=0)
-    """Seconds of running in all, pauses between sessions excluded. None: no limit."""
+    """Seconds of running in all, pauses between sessions excluded. What is in flight then is finished, but questions in a
+    mailbox stay open for a resume. None: no limit."""
     workers: int | Literal["inline"] | None = None
     """Ray actors that examine candidates; `inline`: this process does. None: one for each core."""
     ray_address: str | None = None
@@ -63,7 +65,7 @@ class Config(Value):
     timeout: float = Field(default=300.0, gt=0)
     """Seconds that one model call may take."""
     retries: int = Field(default=5, ge=0)
-    """How often a model call is repeated after a 429, a 5xx or a timeout."""
+    """How often a model call is repeated after a 429, a 5xx or, while `usd` allows for another, a timeout."""
     max_output_tokens: int = Field(default=16_384, ge=1)
     """The most tokens that a model may answer with."""
     temperature: float | None = Field(default=None, ge=0)
