@@ -47,8 +47,8 @@ class Config(Value):
     """Dollars in all, calls in flight included; one without an answer counts with the most it can cost, since it may be
     billed. None: no limit."""
     seconds: float | None = Field(default=None, gt=0)
-    """Seconds of running in all, pauses between sessions excluded. What is in flight then is finished, but questions in a
-    mailbox stay open for a resume. None: no limit."""
+    """Seconds of running in all, pauses between sessions excluded. What is in flight then is finished, but questions in
+    a mailbox stay open for a resume. None: no limit."""
     workers: int | Literal["inline"] | None = None
     """Ray actors that examine candidates; `inline`: this process does. None: one for each core."""
     ray_address: str | None = None
