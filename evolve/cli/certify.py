@@ -184,6 +184,7 @@ def _target(target: str, problem: str | None, run: str | None) -> tuple[Candidat
     """The program, its problem, and the run that it belongs to, open for writing; None for a file."""
     from vevolve.errors import BadInput
     from vevolve.evaluators.programs import read_program
+    from vevolve.evolve.cli.read import candidate as found
     from vevolve.evolve.setup import locate
 
     if run is None and (Path(target).is_file() or "/" in target or target.endswith(".py")):
@@ -194,7 +195,7 @@ def _target(target: str, problem: str | None, run: str | None) -> tuple[Candidat
         raise BadInput(f"--problem belongs to a FILE; the candidate '{target}' of a run has the run's problem.")
     archive = _run_archive(run)
     try:
-        return archive.record(target).candidate, archive.started.problem, archive
+        return found(archive, target).candidate, archive.started.problem, archive
     except BaseException:
         archive.close()
         raise

@@ -16,8 +16,15 @@ HEAD = """\
 
 Written by `python -m vevolve.evolve.cli.document` from the help texts; a test keeps it up to date.
 
-Results go to the standard output, errors to the standard error as one line `error: ...`. Exit codes: 0 done, 1 failed
-(for `eval`, `check` and `doctor` also: the verdict is no), 2 misuse, 3 the budget ended with no valid new program.
+Results go to the standard output, errors to the standard error as one line `error: ...`. Exit codes:
+
+- 0: done.
+- 1: failed, such as a refused key, a full disk, or a sandbox below its minimum level; or the verdict is no (`eval`,
+  `check`, `attack`, `doctor`, `certify`, `audit`, `verify`).
+- 2: misuse, which as it was typed or set cannot be done: an unknown name or option, a folder without a `problem.py`, an
+  output file that exists already, a key that is not set, `--usd` without a known price or below the cost of one call.
+- 3: the budget ended with no valid new program.
+
 Every command that reads takes `--json`. Candidates are named by any unique beginning of their id, runs by any unique
 part of their name or by their directory.
 """

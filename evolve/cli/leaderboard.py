@@ -161,6 +161,7 @@ def _check_label(label: str, rows: list[dict[str, Any]]) -> None:
 
 def _print(problem: Problem, rows: list[dict[str, Any]]) -> None:
     from vevolve.evolve.cli import render
+    from vevolve.evolve.cli.tables import table
     from vevolve.evolve.leaderboard import board
 
     names = board.columns(problem, rows)
@@ -171,7 +172,7 @@ def _print(problem: Problem, rows: list[dict[str, Any]]) -> None:
         if chosen:
             if reference:
                 render.say("references, which read what no method could:")
-            render.table(
+            table(
                 names,
                 [[cells.get(name, "-") for name in names] for cells in chosen],
                 [n for n in names if n not in texts],

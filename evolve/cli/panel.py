@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from vevolve.archive.events import Compared, Ended, Event, Proposed, Resumed, Selected, Started, Told
-from vevolve.evolve.cli.render import SHORT, clean, figures, line
+from vevolve.evolve.cli.render import ROUNDING, SHORT, clean, figures, line
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
+    from rich.table import Table
 
     from vevolve.archive import Archive
     from vevolve.evolve.api import Run
@@ -133,14 +134,18 @@ def describe(event: Event, run: Run) -> str:
             return f"run {run.directory.path}: {_task(run)}, sandbox level {event.containment.level}"
         case Resumed():
             return f"resumed {run.directory.path}: {_task(run)}, sandbox level {event.containment.level}"
-        case Proposed() if event.error:
-            return f"#{event.iteration} {line(event.proposer, 40)}: {line(event.error)}"
+        case Proposed() if event.error and event.attempt == 0 and event.reply.strip():
+            # Asked to mend its answer. Where that or the call itself fails, what is told at the end says why.
+            return f"#{event.iteration} {line(event.proposer, 40)}, first answer: {line(event.error)}"
         case Told():
             verdict = event.verdict
             who = "seed" if event.operation == "seed" else f"{event.operation} by {line(event.proposer, 40)}"
-            gain = f", hypervolume +{event.hypervolume_gain:.3g}" if event.hypervolume_gain > 0 else ""
+            gain = f", hypervolume +{event.hypervolume_gain:.3g}" if event.hypervolume_gain > ROUNDING else ""
             said = event.idea if verdict.valid else verdict.feedback
             return f"#{event.iteration} {who}: {verdict.status}{gain}{': ' if said else ''}{line(said)}"
+        case Selected() if event.iteration == 0:
+            what = "to be compared with" if event.verdict.valid else f"and not valid ({event.verdict.status})"
+            return f"#0 {event.candidate[:SHORT]} the seed, examined on the select split {what}"
         case Selected():
             what = "gained" if event.promoted else f"gained nothing ({event.verdict.status})"
             return f"#{event.iteration} {event.candidate[:SHORT]} {what} on the select split"
@@ -207,7 +212,6 @@ class Panel:
         """The panel as it stands."""
         from rich.console import Group
         from rich.panel import Panel as Frame
-        from rich.table import Table
         from rich.text import Text
 
         sight, config = self.sight, self.run.config
@@ -218,13 +222,7 @@ class Panel:
             Text(f"front of {sight.split}: {sight.front} candidates, hypervolume {sight.hypervolume:.4f}", "bold")
         )
         if sight.points:
-            grid = Table(box=None, pad_edge=False)
-            for place, name in enumerate(sight.header):
-                right = 0 < place < len(sight.header) - 1
-                grid.add_column(Text(name), justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-            for row in sight.points:
-                grid.add_row(*(Text(cell) for cell in row))
-            parts.append(grid)
+            parts.append(front_of(sight))
         if self.note:
             parts.append(Text(self.note, "bold"))
         parts += [Text(text, "dim", no_wrap=True, overflow="ellipsis") for text in self.lines]
@@ -249,6 +247,19 @@ class Panel:
         return "; ".join(parts)
 
 
+def front_of(sight: Sight) -> Table:
+    """The points that were seen, as a table in which the last column alone gives way to the width."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid, last = Table(box=None, pad_edge=False), len(sight.header) - 1
+    for place, name in enumerate(sight.header):
+        grid.add_column(Text(name), justify="right" if 0 < place < last else "left", no_wrap=place < last)
+    for row in sight.points:
+        grid.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    return grid
+
+
 def see(archive: Archive) -> Sight:
     """Read what the panel shows."""
     totals = archive.totals()
@@ -264,7 +275,7 @@ def see(archive: Archive) -> Sight:
         hypervolume=archive.hypervolume(split),
         header=("point", *(axis.name for axis in archive.objectives), "candidate"),
         points=tuple(
-            (clean(point.label), *figures(point, archive.objectives), f"{record.id[:SHORT]} {line(record.idea, 60)}")
+            (clean(point.label), *figures(point, archive.objectives), f"{record.id[:SHORT]} {line(record.idea, 200)}")
             for record, point in pairs[::step]
         ),
         failures=tuple(sorted(totals.failures.items(), key=lambda pair: -pair[1])),

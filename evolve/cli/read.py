@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,6 +33,7 @@ def ls(
     What became of each, its Pareto rank on the search split, and the hypervolume that it added when it was told.
     """
     from vevolve.evolve.cli import render
+    from vevolve.evolve.cli.tables import table
 
     if runs:
         _list_runs(as_json)
@@ -42,7 +45,7 @@ def ls(
             compared = _elites(archive)
             render.print_json([record.to_json(ranks.get(record.id)) | compared.to_json(record) for record in found])
             return
-        render.table(
+        table(
             ["#", "id", "parent", "operation", "proposer", "status", "rank", "gain", "idea"],
             [_row(record, ranks.get(record.id)) for record in found],
             right=["#", "rank", "gain"],
@@ -88,7 +91,7 @@ def show(
     from vevolve.evolve.cli import render
 
     with open_run(run) as archive:
-        record = archive.record(id)
+        record = candidate(archive, id)
         exchanges = archive.prompts(record.id)
         rank = archive.ranks().get(record.id)
         if as_json:
@@ -129,10 +132,10 @@ def diff(
     from vevolve.evolve.cli import render
 
     with open_run(run) as archive:
-        new = archive.record(a)
+        new = candidate(archive, a)
         if b is None and not new.parents:
             raise BadInput(f"Candidate {new.id[: render.SHORT]} is a seed and has no parent; name a second candidate.")
-        old = archive.record(b or new.parents[0])
+        old = candidate(archive, b or new.parents[0])
     lines = difflib.unified_diff(
         old.source.splitlines(), new.source.splitlines(), old.id[: render.SHORT], new.id[: render.SHORT], lineterm=""
     )
@@ -186,7 +189,7 @@ def export(
         return
     assert id is not None
     with open_run(run) as archive:
-        record, started = archive.record(id), archive.started
+        record, started = candidate(archive, id), archive.started
     written = [] if out is None else write(record, started, out)
     if as_json:
         text = text_of(record, started) if out is None else None
@@ -238,12 +241,50 @@ def open_run(run: str | None) -> Archive:
     return Archive.open(find_run(run).archive)
 
 
+def candidate(archive: Archive, id: str) -> Record:
+    """The candidate whose id begins so.
+
+    Raises:
+        BadInput: none of this run does, and the message says which run was searched and which one has it; or several
+            do.
+    """
+    from vevolve.errors import BadInput, UnknownName
+
+    try:
+        return archive.record(id)
+    except UnknownName as error:
+        here = archive.path.parent
+        run = shlex.quote(str(here))
+        other = _elsewhere(id, here)
+        cure = (
+            f"The run {other} has one: add --run {shlex.quote(str(other))}."
+            if other
+            else f"`vevolve ls {run}` lists its candidates; --run names another run."
+        )
+        raise BadInput(f"No candidate '{id}' in the run {here}. {cure}") from error
+
+
+def _elsewhere(id: str, here: Path) -> Path | None:
+    """Another run under runs/ that has such a candidate, the newest first."""
+    from vevolve.archive import Archive
+    from vevolve.errors import VEvolveError
+    from vevolve.evolve.run import RUNS, RunDirectory
+
+    for path in sorted((path for path in RUNS.glob("*") if RunDirectory(path).is_run), reverse=True):
+        if path.resolve() == here.resolve():
+            continue
+        with contextlib.suppress(VEvolveError), Archive.open(path) as archive:
+            archive.record(id)
+            return path
+    return None
+
+
 def split_of(archive: Archive, split: str | None) -> str:
     """The split asked for; without one, `select` where anything was examined on it. Raises `UnknownName`."""
     from vevolve.errors import UnknownName
 
-    if split is not None and split not in ("search", "select", "sealed"):
-        raise UnknownName("split", split, ["search", "select", "sealed"])
+    if split is not None and split not in ("search", "select"):  # what is sealed is on no front
+        raise UnknownName("split", split, ["search", "select"])
     return split or ("select" if archive.front("select") else "search")
 
 
@@ -265,6 +306,7 @@ def _front_json(archive: Archive, split: str, family: str) -> list[dict[str, Any
 def print_front(archive: Archive, split: str, family: str = "") -> None:
     """The front on one split as a table, the seed's points beneath it."""
     from vevolve.evolve.cli import render
+    from vevolve.evolve.cli.tables import table
 
     names = [axis.name for axis in archive.objectives]
     pairs = archive.front_points(split, family)
@@ -287,7 +329,7 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
         if (record.id, point.label) not in shown
     ]
     marks = [*(["on fresh documents"] if compared.compared else []), *(["certificate"] if certified else [])]
-    render.table(["point", *names, "id", *marks, "idea"], rows, right=names)
+    table(["point", *names, "id", *marks, "idea"], rows, right=names)
     for one in compared.standing:
         render.say(f"{one.candidate[: render.SHORT]} {one}")
 
@@ -333,7 +375,7 @@ def _certified(archive: Archive) -> dict[tuple[str, str], str]:
 
 
 def _row(record: Record, rank: int | None) -> list[str]:
-    from vevolve.evolve.cli.render import SHORT
+    from vevolve.evolve.cli.render import SHORT, gain
 
     told = record.idea or record.first_error_line
     return [
@@ -344,7 +386,7 @@ def _row(record: Record, rank: int | None) -> list[str]:
         record.proposer,
         record.status,
         "-" if rank is None else str(rank),
-        f"{record.hypervolume_gain:.3g}" if record.hypervolume_gain else "-",
+        gain(record.hypervolume_gain),
         told if record.valid else record.first_error_line or told,
     ]
 
@@ -356,17 +398,21 @@ def _describe(archive: Archive, record: Record, rank: int | None) -> None:
     render.say(record.id)
     came = f"iteration {record.iteration}, {record.operation} by {render.line(record.proposer)}"
     lineage = "".join(f", from {one[: render.SHORT]}" for one in record.parents)
-    render.say(f"{came}{lineage}; rank {rank or '-'}; hypervolume gain {record.hypervolume_gain:.4g}")
+    render.say(f"{came}{lineage}; rank {rank or '-'}; hypervolume gain {render.gain(record.hypervolume_gain)}")
     if record.idea:
         render.say(f"idea: {render.line(record.idea, 400)}")
-    if record.promoted:
-        render.say("promoted: it gained on the select split as well")
+    if record.operation == "seed":
+        render.say("the start of the run, with which everything else is compared")
+    elif record.promoted:
+        render.say("promoted: valid on both splits, and it gained on the select split as well")
     compared = _elites(archive)
     if place := compared.place(record):
         render.say(str(compared.compared.get(record.id, place)))
+    if record.selected:
+        render.say("\non the search split, which parents and prompts see:")
     render.verdict(record.verdict, archive.objectives, parent.points if parent else ())
     if record.selected:
-        render.say("\non the select split:")
+        render.say("\non the select split, which decides promotion:")
         render.verdict(record.selected, archive.objectives, parent.points if parent else ())
 
 
@@ -374,6 +420,7 @@ def _list_runs(as_json: bool) -> None:
     from vevolve.archive import Archive
     from vevolve.errors import ArchiveError
     from vevolve.evolve.cli import render
+    from vevolve.evolve.cli.tables import table
     from vevolve.evolve.run import RUNS, RunDirectory
 
     rows: list[dict[str, Any]] = []
@@ -397,12 +444,13 @@ def _list_runs(as_json: bool) -> None:
     if as_json:
         render.print_json(rows)
         return
-    names = ["run", "problem", "seed", "evaluations", "valid", "usd", "hypervolume"]
+    names = ["problem", "seed", "evaluations", "valid", "usd", "hypervolume", "run"]
     whole = [row for row in rows if not row["error"]]
     if not rows:
         render.say(f"No runs under ./{RUNS} yet.")
     if whole:
-        render.table(names, [[render.number(row[name]) for name in names] for row in whole], right=names[3:])
+        cells = [[render.number(row[name]) for name in names] for row in whole]
+        table(names, cells, right=names[2:-1], whole=True)
     for row in rows:
         if row["error"]:
             render.say(f"{row['run']}: {render.line(row['error'], 400)}")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 from typing import Any
 
 from vevolve.types import Containment, Objective, Point, Verdict
 
 SHORT = 10
 """Characters of an id that are shown; any unique prefix is taken."""
+ROUNDING = 1e-9
+"""A hypervolume of a few units is a sum of thousands of terms: a smaller difference says nothing."""
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # CSI, OSC and other strings, rest
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and newline
@@ -57,23 +57,14 @@ def warn_of_level(containment: Containment) -> None:
         sys.stderr.write(clean(typed(words)) + "\n")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Aligned columns; those named in `right` to the right. On a terminal the last one is cut to its width."""
-    cells = [[line(cell, 200) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip_longest(header, *cells, fillvalue="")]
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for number, row in enumerate([list(header), *cells]):
-        shown = [
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for cell, width, name in zip(row, widths, header, strict=False)
-        ]
-        text = "  ".join(shown).rstrip()[:limit]
-        say(f"\x1b[1m{text}\x1b[0m" if number == 0 and coloured() else text)
-
-
 def coloured() -> bool:
     """Whether colours are wanted: on a terminal, unless NO_COLOR is set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def gain(value: float) -> str:
+    """A gain in hypervolume; a dash for none, and for one that is rounding alone."""
+    return f"{value:.3g}" if value > ROUNDING else "-"
 
 
 def number(value: float | str | None) -> str:
@@ -91,6 +82,8 @@ def figures(point: Point, objectives: Sequence[Objective]) -> list[str]:
 
 def points(found: Sequence[Point], objectives: Sequence[Objective], before: Sequence[Point] = ()) -> None:
     """A table of operating points with every objective and, where `before` answers the same question, the change."""
+    from vevolve.evolve.cli.tables import table
+
     families = any(point.family for point in found)
     earlier = {(point.split, point.family, point.label): point.model_extra or {} for point in before}
     names = [axis.name for axis in objectives]
@@ -146,6 +139,8 @@ def layers(found: Verdict) -> None:
 
     Points stand in the order of the verdict, and a column that says the same in every row is left out.
     """
+    from vevolve.evolve.cli.tables import table
+
     rows: list[dict[str, Any]] = []
     order = {point.label: place for place, point in enumerate(found.points)}
     for family, by_label in (found.report.get("points") or {}).items():
@@ -154,9 +149,11 @@ def layers(found: Verdict) -> None:
                 averaged = {key: sum(v) / len(v) if isinstance(v, list) and v else v for key, v in layer.items()}
                 rows.append({"workload": family, "point": label, **averaged})
     if rows:
-        say("by layer, averaged over KV heads:")
+        splits = " and ".join(dict.fromkeys(point.split for point in found.points))
+        say(f"by layer on the {splits} split, averaged over KV heads:")
         shown = [key for key in rows[0] if len(rows) == 1 or any(row.get(key) != rows[0][key] for row in rows)]
-        table(shown, [[number(row.get(key)) for key in shown] for row in rows])
+        figures = [key for key in shown if key not in ("workload", "point")]
+        table(shown, [[number(row.get(key)) for key in shown] for row in rows], right=figures)
 
 
 def code(text: str, language: str = "python") -> None:

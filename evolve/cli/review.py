@@ -72,10 +72,10 @@ def note(
     """Write a note beside a candidate. It may be done while the run goes on."""
     from vevolve.archive import notes
     from vevolve.evolve.cli import render
-    from vevolve.evolve.cli.read import open_run
+    from vevolve.evolve.cli.read import candidate, open_run
 
     with open_run(run) as archive:
-        record = archive.record(id)
+        record = candidate(archive, id)
         notes.note(archive.path, record.id, text)
     render.say(f"{'Noted on' if text.strip() else 'Took back the notes on'} {record.id[: render.SHORT]}.")
 
@@ -88,10 +88,10 @@ def pin(
     """Pin a candidate, so that the page lists it among the noted ones."""
     from vevolve.archive import notes
     from vevolve.evolve.cli import render
-    from vevolve.evolve.cli.read import open_run
+    from vevolve.evolve.cli.read import candidate, open_run
 
     with open_run(run) as archive:
-        record = archive.record(id)
+        record = candidate(archive, id)
         notes.pin(archive.path, record.id, not off)
     render.say(f"{'Unpinned' if off else 'Pinned'} {record.id[: render.SHORT]}.")
 

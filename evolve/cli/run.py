@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def run(
     seed: Annotated[
         str | None,
-        typer.Argument(metavar="SEED", help="A shipped seed such as sparse_decode/quest, or a program's file."),
+        typer.Argument(
+            metavar="SEED",
+            help="A shipped seed such as sparse_decode/quest, or a program's file; default: sparse_decode/vattention.",
+        ),
     ] = None,
     problem: Annotated[
         str | None,
@@ -26,7 +29,7 @@ def run(
         ),
     ] = None,
     model: settings.Models = None,
-    evaluations: settings.Evaluations = None,
+    evaluations: settings.FirstEvaluations = None,
     usd: settings.Usd = None,
     seconds: settings.Seconds = None,
     workers: settings.Workers = None,
@@ -55,6 +58,8 @@ def run(
     as_json: settings.JsonLines = False,
 ) -> None:
     """Evolve a seed until the budget is spent.
+
+    Without arguments: 100 evaluations of sparse_decode/vattention by the offline mutator, which needs no key.
 
     Where SEED is a file, a .safetensors file of the same stem beside it is read as its parameters. Ctrl-C finishes what
     is in flight and ends in order, a second one at once; `vevolve resume` goes on after either. Settings come from

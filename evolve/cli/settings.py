@@ -21,6 +21,9 @@ Evaluations = Annotated[
     int | None,
     typer.Option("--evaluations", "-n", metavar="N", help="Candidates to examine in all, earlier sessions included."),
 ]
+FirstEvaluations = Annotated[
+    int | None, typer.Option("--evaluations", "-n", metavar="N", help="Candidates to examine in all; default: 100.")
+]
 Usd = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Dollars at most, calls in flight included.")]
 Seconds = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Seconds at most, pauses between sessions excluded.")

@@ -76,10 +76,9 @@ def _panel(archive: Archive, once: bool) -> None:
 def _draw(archive: Archive, lines: deque[str], over: bool) -> Group:
     from rich.console import Group
     from rich.panel import Panel
-    from rich.table import Table
     from rich.text import Text
 
-    from vevolve.evolve.cli.panel import see
+    from vevolve.evolve.cli.panel import front_of, see
 
     sight = see(archive)
     config = archive.started.config
@@ -90,18 +89,13 @@ def _draw(archive: Archive, lines: deque[str], over: bool) -> Group:
         parts.append(f"about {seconds / sight.evaluations * (total - sight.evaluations):.0f} s to go")
     if sight.usd:
         parts.append(f"${sight.usd:.4f}")
-    grid = Table(box=None, pad_edge=False)
-    for name in sight.header:
-        grid.add_column(Text(name), no_wrap=True, overflow="ellipsis")
-    for row in sight.points:
-        grid.add_row(*(Text(cell) for cell in row))
     body = [Text("; ".join(parts))]
     if sight.failures:
         body.append(Text("not valid: " + ", ".join(f"{count} {status}" for status, count in sight.failures)))
     body.append(Text(f"front of {sight.split}: {sight.front} candidates, hypervolume {sight.hypervolume:.4f}", "bold"))
     feed = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in lines]
     title = Text(f"{archive.started.problem}: {archive.path.parent.name}")
-    return Group(Panel(Group(*body, grid, *feed), title=title, subtitle=Text("ended" if over else "live")))
+    return Group(Panel(Group(*body, front_of(sight), *feed), title=title, subtitle=Text("ended" if over else "live")))
 
 
 def _line(event: object) -> str:

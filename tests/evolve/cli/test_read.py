@@ -6,9 +6,11 @@ import pytest
 from vevolve.archive import Archive
 from vevolve.archive.events import Compared, Selected, Told
 from vevolve.evaluators.circle_packing.problem import problem
+from vevolve.evolve.cli import panel, render, tables
 from vevolve.types import Point
 
 KEYS = {"id", "parents", "proposer", "status", "valid", "rank", "hypervolume_gain", "points"}
+SPLITS = ("search", "select")
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]markup[/bold] \u202eback\x00 \x9b2J"
 
 
@@ -256,3 +258,98 @@ def test_text_of_models_and_candidates_reaches_the_terminal_as_text_alone(vevolv
         said = vevolve(*arguments).out
         assert said.isascii()
         assert "\x1b" not in said
+
+
+def test_front_refuses_the_sealed_split_which_is_on_no_front(vevolve, run: Path) -> None:
+    outcome = vevolve("front", "--split", "sealed")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Known: search, select." in outcome.err
+
+
+def test_an_id_of_another_run_is_answered_with_the_run_that_has_it(vevolve, run: Path) -> None:
+    vevolve("run", "circle_packing/grid", "-n", "1", "--workers", "inline", "--directory", "runs/a")
+    there = {one["id"] for one in listed(vevolve, "ls", "runs/a")}
+    id = next(one["id"] for one in listed(vevolve, "ls", run) if one["id"] not in there)[:12]
+    for command in (["show", id], ["diff", id], ["export", id], ["pin", id], ["note", id, "nice"]):
+        outcome = vevolve(*command, "--run", "runs/a")
+        assert outcome.code == 2
+        assert outcome.err == (
+            f"error: No candidate '{id}' in the run runs/a. The run runs/finished has one: add --run runs/finished.\n"
+        )
+
+
+def test_an_id_of_no_run_is_answered_with_the_run_that_was_searched_and_no_guess(vevolve, run: Path) -> None:
+    outcome = vevolve("show", "0123456789abcdef")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "error: No candidate '0123456789abcdef' in the run runs/finished. `vevolve ls runs/finished` lists its "
+        "candidates; --run names another run.\n",
+    )
+
+
+def test_show_tells_both_splits_of_what_was_promoted_and_calls_the_seed_the_start(vevolve, run: Path) -> None:
+    with Archive.open(run, write=True) as archive:
+        verdicts = [problem.verdict(Point(label="26 circles", split=split, sum_radii=2.6)) for split in SPLITS]
+        archive.append(
+            Told(iteration=99, source="def pack(n): ...", operation="mutate", proposer="m", verdict=verdicts[0])
+        )
+        seed, best = archive.records()[0].id, archive.records()[-1].id
+        archive.append(Selected(iteration=99, candidate=best, verdict=verdicts[1], promoted=True))
+    shown = vevolve("show", best, "--no-code").out
+    assert "promoted: valid on both splits" in shown
+    search, select = shown.index("on the search split, "), shown.index("on the select split, ")
+    assert shown.index("valid, ", search) < shown.index("search  26 circles") < select
+    assert select < shown.index("valid, ", select) < shown.index("select  26 circles")
+    start = vevolve("show", seed, "--no-code").out
+    assert "the start of the run" in start
+    assert "promoted" not in start
+
+
+def test_the_layers_of_a_verdict_name_their_split(capsys) -> None:
+    layers = [{"layer": 8, "error": 0.25}, {"layer": 21, "error": 0.5}]
+    found = problem.verdict(
+        Point(label="32 tokens", split="search", sum_radii=1.0),
+        report={"points": {"recorded": {"32 tokens": {"layers": layers}}}},
+    )
+    render.verdict(found, problem.objectives)
+    assert "by layer on the search split, averaged over KV heads:\n" in capsys.readouterr().out
+
+
+def test_a_gain_that_is_rounding_alone_is_not_shown(vevolve, run: Path) -> None:
+    with Archive.open(run, write=True) as archive:
+        verdict = problem.verdict(Point(label="26 circles", split="search", sum_radii=1.0))
+        for iteration, gain in ((98, 4.98e-18), (99, 0.25)):
+            told = Told(
+                iteration=iteration, source=f"x = {iteration}", operation="mutate", proposer="m", verdict=verdict,
+                hypervolume_gain=gain,
+            )  # fmt: skip
+            archive.append(told)
+            said = panel.describe(told, None)  # type: ignore[arg-type]  # the run is only asked at its start
+            assert ("hypervolume +" in said) == (iteration == 99)
+        ids = [record.id for record in archive.records()[-2:]]
+    assert "e-18" not in vevolve("ls").out
+    assert "hypervolume gain -" in vevolve("show", ids[0], "--no-code").out
+    assert "hypervolume gain 0.25" in vevolve("show", ids[1], "--no-code").out
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 process\n"), (2, "2 processes\n")])
+def test_a_verdict_counts_its_processes_in_english(capsys, count: int, words: str) -> None:
+    verdict = problem.verdict(Point(label="26 circles", split="search", sum_radii=1.0))
+    verdict = verdict.model_copy(update={"cost": verdict.cost.model_copy(update={"processes": count})})
+    render.verdict(verdict, problem.objectives)
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_reader_leaves_a_terminal_on_its_right(vevolve, run: Path, monkeypatch, width: int) -> None:
+    monkeypatch.setattr(tables, "_width", lambda: width)
+    named = run.rename(run.parent / "20261122T005444-circle_packing-grid-of_a_long_name-ccc4")
+    for arguments in (["ls"], ["front"], ["ls", "--runs"], ["leaderboard", "-p", "kv_eviction"]):
+        outcome = vevolve(*arguments)
+        assert outcome.code == 0
+        assert max(map(len, outcome.out.splitlines())) <= width, arguments
+    assert str(Path("runs") / named.name) in vevolve("ls", "--runs").out
+    cut = [text for text in vevolve("ls").out.splitlines() if text.endswith("…")]
+    assert all(len(text) == width for text in cut)
+    board = vevolve("leaderboard", "-p", "kv_eviction").out
+    assert all(name in board for name in ("error needle", "perplexity", "log p", "published"))

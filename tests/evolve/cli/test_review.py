@@ -97,7 +97,7 @@ def test_a_pruned_run_is_not_replayed(vevolve, run: Path) -> None:
 def test_export_all_writes_a_folder_once(vevolve, run: Path, tmp_path: Path) -> None:
     assert vevolve("export", "--all", "out").code == 0
     assert (tmp_path / "out" / "README.md").is_file() and list((tmp_path / "out" / "front").glob("*.py"))
-    assert vevolve("export", "--all", "out").code == 1
+    assert vevolve("export", "--all", "out").code == 2
     assert vevolve("export").code == 2
 
 

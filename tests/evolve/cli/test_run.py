@@ -26,7 +26,7 @@ from vevolve.evolve.cli.run import _tell_cost
 from vevolve.evolve.cli.settings import prices
 from vevolve.evolve.config import Config
 from vevolve.evolve.limits import last_config
-from vevolve.evolve.proposers.contract import Reply
+from vevolve.evolve.proposers.contract import ProposalFailed, Reply
 from vevolve.evolve.proposers.offline import Offline
 from vevolve.evolve.scaffold import new_problem
 
@@ -195,7 +195,7 @@ def test_the_cost_of_a_priced_model_is_told_before_the_first_call(monkeypatch, c
 def test_a_budget_below_the_cost_of_one_call_is_refused_at_once(vevolve, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
     outcome = vevolve(*RUN, "--model", "openai:m", "--price", "m=2,10", "--usd", "0.01")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert re.search(
         r"^error: One call of openai:m may cost up to \$0\.1\d+, more than --usd 0\.01: raise", outcome.err
     )
@@ -294,6 +294,55 @@ def test_the_live_panel_shows_budget_front_best_points_events_and_failures(monke
     assert "#8 " in text
     failures = run.archive.totals().failures
     assert all(f"{count} {status}" in text for status, count in failures.items())
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_on_the_panel_ideas_give_way_and_points_stay_whole(width: int) -> None:
+    idea = "0123456789 score() of another method " * 5
+    points = tuple((f"{size} tokens, kept", "0.1234", "0.05678", idea) for size in (128, 256))
+    sight = panel.Sight(header=("point", "traffic", "error", "candidate"), points=points)
+    page = io.StringIO()
+    Console(file=page, width=width).print(panel.front_of(sight))
+    header, *rows = page.getvalue().splitlines()
+    assert header.split() == ["point", "traffic", "error", "candidate"]
+    assert [row.partition("  ")[0] for row in rows] == ["128 tokens, kept", "256 tokens, kept"]
+    assert all("0.1234  0.05678  0123456789" in row and row.endswith("…") for row in rows)
+    assert {len(row) for row in rows} == {width}
+
+
+def test_what_a_proposer_failed_at_is_told_once(vevolve, monkeypatch) -> None:
+    def failing(_: object, request) -> Reply:
+        if request.iteration == 1:
+            raise ProposalFailed("the server answered 500: nobody is here")
+        if request.iteration == 2:
+            return Reply(text="no program at all", model="offline")
+        if request.iteration == 3 and request.attempt == 0:
+            return Reply(text="still no program", model="offline")
+        return Reply(text=f"```python\ndef pack(n):\n    return {request.iteration}\n```\n", model="offline")
+
+    monkeypatch.setattr(Offline, "propose", failing)
+    lines = vevolve(*RUN, "-n", "3").out.partition("\n\n")[0].splitlines()
+    assert [line for line in lines if line.startswith("#1 ")] == [
+        next(line for line in lines if "#1 mutate by offline: unapplied: the server answered 500" in line)
+    ]
+    for iteration, end in ((2, ": unapplied: "), (3, ": wrong: ")):
+        first, last = (line for line in lines if line.startswith(f"#{iteration} "))
+        assert first.startswith(f"#{iteration} offline, first answer: ")
+        assert end in last
+
+
+def test_the_seed_is_told_as_the_start_and_not_as_a_gain(vevolve) -> None:
+    outcome = vevolve(*RUN, "-n", "1")
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("#0 ") and "select split" in line)
+    assert re.fullmatch(r"#0 [0-9a-f]{10} the seed, examined on the select split to be compared with", line)
+
+
+def test_the_help_names_what_runs_without_arguments(vevolve) -> None:
+    told, defaults = " ".join(vevolve("run", "--help").out.split()), Config()
+    (model,) = defaults.models
+    assert f"Without arguments: {defaults.evaluations} evaluations of {defaults.seed} by the {model} mutator" in told
+    assert f"default: {defaults.seed}." in told
+    assert f"default: {defaults.evaluations}." in told
 
 
 def test_the_panel_guesses_the_time_that_is_left(monkeypatch) -> None:
