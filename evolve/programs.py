@@ -13,7 +13,7 @@ from vevolve.archive import Archive, Record
 from vevolve.prompts import Shown
 from vevolve.types import Candidate
 
-KEPT = 32
+KEPT = 64
 """Programs in memory, their syntax trees included."""
 
 
