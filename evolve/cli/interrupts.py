@@ -7,6 +7,7 @@ drops it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -44,6 +45,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._answer) for number in SIGNALS}
+            atexit.register(self._end)  # before Ray's, and so done after it
         self._shown.enter_context(self._screen)
         return self
 
@@ -58,6 +60,11 @@ class Interrupts:
         if not self.stopped:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+
+    def _end(self) -> None:
+        """The interpreter is about to forget who answers: a Ctrl-C would kill it now, with another exit code."""
+        if self.stopped:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _answer(self, number: int, frame: Any) -> None:
         if self.stopped:

@@ -20,7 +20,7 @@ from vevolve.evolve.cli import panel, run, summary
 from vevolve.evolve.run import RunDirectory
 
 class Stubborn:
-    '''Drops what is raised in it, as destructors do, and never ends.'''
+    '''Drops what is raised in it, as destructors do, and ends only where it is told to.'''
 
     directory = RunDirectory(Path(sys.argv[2]))
     resume_command = "vevolve resume mine --evaluations 7"
@@ -29,21 +29,20 @@ class Stubborn:
     def stop(self):
         self.stops += 1
         assert self.stops == 1
-        if sys.argv[1] == "at exit":
-            raise StopIteration  # in the iterator: the run ends
 
     def __iter__(self):
+        if sys.argv[1] == "at exit":
+            atexit.register(linger)  # as Ray does once it is imported
         print("begun", flush=True)
         return self
 
     def __next__(self):
-        while True:
+        while not (self.stops and sys.argv[1] == "at exit"):
             try:
                 time.sleep(0.02)
-            except StopIteration:
-                raise
             except BaseException:
                 pass
+        raise StopIteration
 
 def linger():
     print("leaving", flush=True)
@@ -54,7 +53,6 @@ def linger():
             pass
 
 if sys.argv[1] == "at exit":
-    atexit.register(linger)
     summary.conclude = lambda run, as_json, stopped: print("front", stopped, flush=True) or 0
 sys.exit(run._drive(Stubborn(), as_json=sys.argv[3] == "json"))
 """
