@@ -292,6 +292,7 @@ class Loop:
             hypervolume_gain=self._archive.gain(points_of(verdict), "search") if counted else 0.0,
         )
         self._append(told)
+        self._programs.learn(told, candidate)
         self._known.learn(told, candidate)
         self._lose_patience(flight.iteration, told.proposer, draft)
 

@@ -1,20 +1,22 @@
-"""The programs that questions are made from, as the archive holds them. The last few stay in memory.
+"""The programs that questions are made from, as the archive holds them. Those of late stay in memory.
 
-What a question may know of a program, its text and its verdict on `search`, never changes once it was examined. The
-best programs are parents and donors again and again, and reading one takes five queries and two parses.
+What a question may know of a program, its text and its verdict on `search`, never changes once it was examined. New
+programs and the best ones are parents and donors again and again, and reading one takes five queries and two parses.
 """
 
 from __future__ import annotations
 
-import functools
+from collections import OrderedDict
 from dataclasses import dataclass
 
-from vevolve.archive import Archive, Record
+from vevolve.archive import Archive
+from vevolve.archive.events import Told
+from vevolve.evolve.ask import NOT_EVALUATED
 from vevolve.prompts import Shown
-from vevolve.types import Candidate
+from vevolve.types import Candidate, Verdict
 
-KEPT = 64
-"""Programs in memory, their syntax trees included."""
+KEPT = 128
+"""Programs in memory, their syntax trees included: .35 MB for a long seed."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +33,40 @@ class Program:
 
 
 class Programs:
-    """Programs by their ids."""
+    """Programs by their ids; those that were told or asked for last need no reading."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._kept = functools.lru_cache(maxsize=KEPT)(self._read)
+        self._kept: OrderedDict[str, Program] = OrderedDict()
 
     def named(self, id: str) -> Program:
         """The program of that id. Raises `UnknownName` where the archive has none."""
-        return self._kept(id)
+        found = self._kept.get(id)
+        if found is None:
+            record = self._archive.record(id)
+            found = Program(record.candidate, shown(record.candidate, record.verdict, record.idea))
+        return self._keep(found)
 
-    def _read(self, id: str) -> Program:
-        record = self._archive.record(id)
-        return Program(record.candidate, shown(record))
+    def learn(self, told: Told, candidate: Candidate) -> None:
+        """Keep a program that the archive took in just now. The first verdict on a program is the one that counts."""
+        if told.verdict.status not in NOT_EVALUATED and candidate.id not in self._kept:
+            self._keep(Program(candidate, shown(candidate, told.verdict, told.idea)))
+
+    def _keep(self, program: Program) -> Program:
+        self._kept[program.candidate.id] = program
+        self._kept.move_to_end(program.candidate.id)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return program
 
 
-def shown(record: Record) -> Shown:
+def shown(candidate: Candidate, verdict: Verdict, idea: str) -> Shown:
     """A candidate without anything of the `select` split."""
     return Shown(
-        source=record.source,
-        points=tuple(point for point in record.points if point.split == "search"),
-        feedback=record.verdict.feedback,
-        idea=record.idea,
-        name=record.id[:8],
-        status=record.status,
+        source=candidate.source,
+        points=tuple(point for point in verdict.points if verdict.valid and point.split == "search"),
+        feedback=verdict.feedback,
+        idea=idea,
+        name=candidate.id[:8],
+        status=verdict.status,
     )

@@ -13,6 +13,7 @@ from vevolve.archive import Archive
 from vevolve.archive.events import Asked, Ended, Proposed, Selected, Told
 from vevolve.errors import ProposerError
 from vevolve.evolve import loop as loop_module
+from vevolve.evolve.programs import Programs
 from vevolve.evolve.proposers.contract import ProposalFailed, Reply
 
 SHUFFLED = 0.01
@@ -396,16 +397,18 @@ def test_a_question_without_an_answer_stays_open_when_the_seconds_are_over_and_a
 
 
 def test_a_stop_leaves_a_question_open_and_takes_in_what_others_were_paid_for(plane, tmp_path):
-    stopped = threading.Event()
+    beside, stopped = threading.Event(), threading.Event()
 
     def slow(request):
         if request.iteration == 3:  # asked beside the question that stays open
+            beside.set()
             assert stopped.wait(30)
         return Reply(text=plane.wander(request), model="double", usd=0.25)
 
     class Mixed(Box):
         def propose(self, request):
             if request.iteration == 2:
+                assert beside.wait(30)
                 loop.stop()
                 stopped.set()
             return super().propose(request)
@@ -538,3 +541,15 @@ def test_a_question_that_waits_for_dollars_is_not_asked_after_a_stop(plane, tmp_
     workers.close()
     assert len(of(events, Asked)) <= 2, "two calls were in flight, and the others waited"
     assert events[-1] == Ended(reason="stopped by the user")
+
+
+def test_what_is_remembered_of_a_program_is_what_the_archive_tells(plane, tmp_path):
+    config, workers = plane.settings(evaluations=25), plane.crew()
+    with plane.begin(tmp_path, config) as archive:
+        loop = plane.loop_of(archive, config, [plane.Model(plane.wander)], workers)
+        list(loop.events())
+        remembered = dict(loop._programs._kept)
+        assert len(remembered) > 15
+        assert {id: Programs(archive).named(id) for id in remembered} == remembered
+        assert any(one.shown.points for one in remembered.values())
+    workers.close()
