@@ -23,12 +23,16 @@ class Opened:
         path: the file.
         lock: held by the one that writes; None for a reader.
         started: the first event of its log.
+        stamp: tells whether the file was written to since, as `database.stamp` does.
+        head: number and hash of the last row of its log.
     """
 
     db: sqlite3.Connection
     path: Path
     lock: IO[bytes] | None
     started: Started
+    stamp: tuple[bool, int, int]
+    head: tuple[int, str]
 
 
 def create(path: Path, started: Started) -> Opened:
@@ -50,7 +54,7 @@ def create(path: Path, started: Started) -> Opened:
         with database.transaction(db, file, then="start again"):
             schema.create(db, started.objectives)
             log.write(db, (0, log.GENESIS), time.time(), [started])
-        opened = Opened(db, file, lock, _first(db, file))
+        opened = _opened(db, file, lock)
         undo.pop_all()
         return opened
 
@@ -75,9 +79,14 @@ def existing(path: Path, *, write: bool) -> Opened:
             db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
         if version < schema.VERSION:
             db = undo.enter_context(contextlib.closing(_renewed(db, file, write)))
-        opened = Opened(db, file, lock, _first(db, file))
+        opened = _opened(db, file, lock)
         undo.pop_all()
         return opened
+
+
+def _opened(db: sqlite3.Connection, path: Path, lock: IO[bytes] | None) -> Opened:
+    """All that is read before a database counts as open, so that a failure here closes what was opened."""
+    return Opened(db, path, lock, _first(db, path), database.stamp(path), log.head(db))
 
 
 def _first(db: sqlite3.Connection, path: Path) -> Started:

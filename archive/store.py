@@ -45,9 +45,7 @@ class Archive:
     def __init__(self, opened: Opened) -> None:
         self.path = opened.path
         self._db, self._lock = opened.db, opened.lock
-        with database.explained(self.path):
-            self._stamp = database.stamp(self.path)
-            self._head = log.head(self._db)
+        self._stamp, self._head = opened.stamp, opened.head
         self.started: Started = opened.started
         self.objectives: tuple[Objective, ...] = self.started.objectives
         self._standings = Standings(self.objectives)

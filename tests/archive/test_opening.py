@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vevolve.archive import Archive, schema
+from vevolve.archive import Archive, database, log, schema
 from vevolve.archive.events import Ended, Started, Told
 from vevolve.errors import ArchiveError
 
@@ -153,3 +153,39 @@ def test_a_verdict_asked_for_after_closing_says_so(archive: Archive, tell: Tell)
         _ = record.verdict
     with pytest.raises(ArchiveError, match="closed"):
         archive.append(Ended(reason="late"))
+
+
+@pytest.mark.parametrize("what", ["stamp", "head"])
+def test_an_archive_that_cannot_be_begun_leaves_nothing_behind(
+    tmp_path: Path, start: Callable[..., Started], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    breaks(monkeypatch, what)
+    with pytest.raises(ArchiveError, match="cannot be opened as asked"):
+        Archive.create(tmp_path, start())
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    Archive.create(tmp_path, start()).close()
+
+
+@pytest.mark.parametrize("what", ["stamp", "head"])
+def test_an_archive_that_cannot_be_opened_is_not_kept_from_the_next_writer(
+    archive: Archive, tell: Tell, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    archive.close()
+    breaks(monkeypatch, what)
+    with pytest.raises(ArchiveError, match="cannot be opened as asked") as kept:
+        Archive.open(archive.path, write=True)
+    monkeypatch.undo()
+    with Archive.open(archive.path, write=True) as writer:
+        writer.append(tell(1, "a = 1", (0.1, 0.1)))
+        assert len(writer.records()) == 1
+    assert kept.tb is not None, "the frames that failed are alive until here: no lock was given back by their end"
+
+
+def breaks(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The last that is read of a database before it is open fails."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError("not any more")
+
+    monkeypatch.setattr(database if what == "stamp" else log, what, fail)
