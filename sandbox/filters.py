@@ -48,7 +48,8 @@ PRCTL = (15, 16, 0x53564D41)
 FUTEX_PRIVATE, FUTEX_REALTIME, FUTEX_WAITS = 128, 256, (0, 9)
 """A futex in a library's page, which all processes share, would wake one from another: by a call, or by the end of a
 thread, which no filter sees. So nobody sleeps on such a one. C++ does, where two threads need a static variable for the
-first time, and the C library where it joins a thread: they are told that the value has changed, and look again. Were
+first time, and the C library where it joins a thread: they are told that the value has changed, and look again at
+once, which costs CPU time until the other thread is done: against the limit, and in the cost of an examination. Were
 the wait allowed and the waking not, they would sleep for ever."""
 SET_DUMPABLE = 4
 FCNTL = (0, 1, 2, 3, 4, 1030)

@@ -215,7 +215,7 @@ class SandboxedProcess:
             return "crash", f"{what} ended its process by {signal.Signals(number).name}"
         code = os.WEXITSTATUS(end.status)
         if code == OUT_OF_MEMORY:
-            return "resource", f"{what} left no memory for the question or its answer"
+            return "resource", f"{what} most likely left no memory for the question or its answer"
         return "crash", f"{what} ended its process with exit code {code}"
 
     def _reap(self) -> End | None:
