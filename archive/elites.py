@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vevolve.archive.events import Compared
+from vevolve.archive.events import Compared, Selected
 from vevolve.archive.record import Record
 from vevolve.archive.store import Archive
 
@@ -31,9 +31,12 @@ class Elite:
         since: the last iteration told before it became an elite.
         gains: by document, of the comparison that decided.
         later: by document, of those since.
-        evidence: e-value for it, over all documents.
+        evidence: e-value for it, of the comparison that decided.
         level: what its test spent; the e-value had to reach one over this.
-        lower: 95 % lower confidence limit of the mean gain, as a share of `claimed`.
+        lower: 95 % lower confidence limit of the mean gain, each gain cut at `claimed` on either side, as a share of
+            `claimed`; over all documents so far.
+        aged: iterations since it became an elite, when it last was to meet its incumbent again; 0 before.
+        standing: e-value for it over all documents so far.
     """
 
     candidate: str
@@ -48,6 +51,8 @@ class Elite:
     evidence: float
     level: float
     lower: float
+    aged: int = 0
+    standing: float = 0.0
 
     @property
     def wins(self) -> int:
@@ -57,10 +62,11 @@ class Elite:
     def __str__(self) -> str:
         """One sentence."""
         count = len(self.gains) + len(self.later)
+        since = f" ({self.standing:.3g} with those since)" if self.later else ""
         return (
             f"{self.place}: won {self.wins} of {count} fresh documents against {self.incumbent[:10]} at "
-            f"{', '.join(self.claims)}; e-value {self.evidence:.3g}, {1 / self.level:.3g} needed; gains at least "
-            f"{self.lower:.0%} of what it claimed (95 % confidence)"
+            f"{', '.join(self.claims)}; e-value {self.evidence:.3g}, {1 / self.level:.3g} needed{since}; mean gain, "
+            f"each cut at the claim, at least {self.lower:.0%} of it (95 % confidence)"
         )
 
 
@@ -69,6 +75,7 @@ class Elites:
 
     Attributes:
         first: the first promoted program; "" before it.
+        compares: whether any program was compared so far, or waits for it.
         tests: comparisons that could have made an elite.
         made: those that did.
         compared: candidate -> what came of it, in the order of the log.
@@ -76,21 +83,26 @@ class Elites:
 
     def __init__(self) -> None:
         self.first = ""
+        self.compares = False
         self.tests = self.made = 0
         self.compared: dict[str, Elite] = {}
 
-    def take(self, event: Compared) -> None:
-        """Take in the next comparison of the log."""
-        if not self.first:
-            self.first = event.incumbent
+    def take(self, event: Selected | Compared) -> None:
+        """Take in the next selection or comparison of the log."""
+        if isinstance(event, Selected):
+            if event.promoted and not self.first:
+                self.first = event.candidate
+            self.compares = self.compares or bool(event.incumbent)
+            return
         before = self.compared.get(event.candidate)
         if event.aged and before is not None:
             self.compared[event.candidate] = replace(
                 before,
                 place="elite" if event.elite else "demoted",
                 later=(*before.later, *event.gains),
-                evidence=event.evidence,
                 lower=event.lower,
+                aged=event.aged,
+                standing=event.evidence,
             )
             return
         self.tests += 1
@@ -108,13 +120,14 @@ class Elites:
             evidence=event.evidence,
             level=event.level,
             lower=event.lower,
+            standing=event.evidence,
         )
 
     @property
     def standing(self) -> list[Elite]:
-        """The elites, ranked by the lower confidence limit of the share of its claim that each holds."""
+        """The elites, ranked by the lower confidence limit of the gain of each over its own incumbent."""
         found = [one for one in self.compared.values() if one.place == "elite"]
-        return sorted(found, key=lambda one: -one.lower)
+        return sorted(found, key=lambda one: -one.lower * one.claimed)
 
     @property
     def incumbents(self) -> list[str]:
@@ -122,8 +135,8 @@ class Elites:
         return ([self.first] if self.first else []) + [one.candidate for one in self.standing]
 
     def place(self, record: Record) -> Place | None:
-        """What a candidate is; None where it was not promoted, or where this run compares none."""
-        if not self.compared or not record.promoted:
+        """What a candidate is; None where it was not promoted, or where this run has begun to compare none."""
+        if not self.compares or not record.promoted:
             return None
         if record.id == self.first:
             return "first"
@@ -147,7 +160,7 @@ class Elites:
 def elites(archive: Archive) -> Elites:
     """The elites of a run."""
     found = Elites()
-    for entry in archive.events(kinds=("compared",)):
-        if isinstance(entry.event, Compared):
+    for entry in archive.events(kinds=("selected", "compared")):
+        if isinstance(entry.event, Selected | Compared):
             found.take(entry.event)
     return found

@@ -104,7 +104,8 @@ class Selected(Value):
     promoted: bool
     """It gained on the select front of the main workload and of every family."""
     incumbent: str = ""
-    """The elite that it is compared with next, on documents that this row comes before. Empty: it is not."""
+    """The elite, or the first promoted program, that it is compared with next, on documents that are drawn after this
+    row. Empty: with none."""
     claims: tuple[str, ...] = ()
     """The labels of the operating points at which it is held to be better."""
     claimed: float = 0.0
@@ -121,23 +122,25 @@ class Compared(Value):
     incumbent: str
     claims: tuple[str, ...]
     claimed: float
-    """As its selection told; what a document brings counts up to this, on either side."""
+    """As its selection told; a gain or a loss on a document is cut at this."""
     told: int
     """The last iteration that was told before."""
     aged: int = 0
-    """Iterations since it became an elite; 0 where it is to become one."""
+    """Iterations after it became an elite when it was to meet its incumbent again; 0 where it is to become one."""
     gains: tuple[float, ...]
-    """By new document: what the incumbent's hypervolume gains where the claimed points take the place of its own."""
+    """By new document, not cut: what the incumbent's hypervolume gains where the claimed points take the place of its
+    own. A candidate that is invalid there loses all of it; an incumbent that is invalid gives no gain."""
     workloads: tuple[str, ...]
-    """Name the documents, in parts: hashes of the problem and theirs."""
+    """By new document: a hash of the problem and of it."""
     evidence: float
-    """E-value against "it gains nothing on such documents in the mean, or loses", over all that it met."""
+    """E-value against "the mean gain, each cut at the claim, is at most 0", over all documents that it met."""
     against: float = 0.0
-    """E-value against "it loses nothing in the mean, or gains", over those that it met as an elite."""
+    """E-value against "the mean gain, each cut at the claim, is at least 0", over those that it met as an elite."""
     level: float
     """It becomes an elite where `evidence` reaches one over this; it is one no more where `against` does."""
     lower: float
-    """95 % lower confidence limit of its mean gain as a share of what was claimed, valid at every number of them."""
+    """95 % lower confidence limit of the mean gain, each cut at the claim, as a share of the claim; valid at every
+    number of documents."""
     elite: bool
     """What follows."""
 

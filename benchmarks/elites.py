@@ -27,7 +27,7 @@ from vevolve.archive.elites import Elites
 from vevolve.archive.events import Compared, Selected, Started
 from vevolve.evaluators.confidence.discoveries import Discoveries
 from vevolve.evaluators.contract import Function, Problem, Workload
-from vevolve.evaluators.fresh import STAGE, family_of
+from vevolve.evaluators.fresh import STAGE
 from vevolve.evolve import duel
 from vevolve.evolve.config import Config
 from vevolve.evolve.line import ALPHA
@@ -58,26 +58,19 @@ class Planted(Problem):
     functions = (Function(name="answer"),)
 
     def examine(self, subject: Subject, workload: Workload) -> Verdict:
-        """Points of the split, or of each fresh document."""
-        error = true_error(subject.candidate)
+        """Points of the split, or of a fresh document."""
+        split = workload.stage.split
+        seed, noise = Seed(b"planted").derive(split), NOISE / 6**0.5
         if workload.stage.name == STAGE.name:
-            looks = [(family, seed, NOISE) for family, seed in workload.cases]
-        else:
-            looks = [("", Seed(b"planted").derive(workload.stage.split), NOISE / 6**0.5)]
-        points = [
-            point
-            for family, seed, noise in looks
-            for point in answers(error, seed.derive(subject.candidate.id), noise, workload.stage.split, family)
-        ]
-        return self.verdict(*points)
+            seed, noise = workload.seed, NOISE
+        return self.verdict(*answers(true_error(subject.candidate), seed.derive(subject.candidate.id), noise, split))
 
-    def fresh(self, key: Seed, first: int, count: int) -> Workload:
-        """Documents are keys of noise."""
-        cases = [(family_of(first, number), key.derive(number)) for number in range(first, first + count)]
-        return Workload(STAGE, key, cases, inputs=" ".join(seed.key.hex() for _, seed in cases))
+    def fresh(self, key: Seed) -> Workload:
+        """A document is a key of noise."""
+        return Workload(STAGE, key, inputs=key.key.hex())
 
 
-def answers(error: float, seed: Seed, noise: float, split: Any, family: str) -> list[Point]:
+def answers(error: float, seed: Seed, noise: float, split: Any) -> list[Point]:
     """The five points; half of the noise is shared by the budgets, as the noise of a program on a document is."""
     chance = random.Random(seed.integer)
     shared = chance.gauss(0, noise * 0.5**0.5)
@@ -85,7 +78,6 @@ def answers(error: float, seed: Seed, noise: float, split: Any, family: str) -> 
         Point(
             label=f"{tokens} tokens",
             split=split,
-            family=family,
             traffic=tokens / 2048,
             error=error * (32 / tokens) ** 0.5 * np.exp(shared + chance.gauss(0, noise * 0.5**0.5)),
         )

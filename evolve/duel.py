@@ -2,8 +2,11 @@
 
 On each document both answer at all their operating points. What the challenger gains there is what the incumbent's own
 hypervolume changes by when the challenger's points take the place of the incumbent's at the claimed labels: above 0
-where that is an improvement, whatever number of objectives there are. A program that only slides along the incumbent's
-curve gains nothing. A document is one draw, whatever heads, layers and steps go into it.
+where that is an improvement, whatever number of objectives there are. It is the volume of a staircase: points that are
+spread better along the same curve gain as well. A document is one draw, whatever heads, layers and steps go into it.
+
+What fails never helps the challenger. Where it is invalid, it loses all that the incumbent holds on that document; a
+point that the incumbent does not answer, or any where it is invalid, gains nothing.
 """
 
 from __future__ import annotations
@@ -14,25 +17,27 @@ from vevolve.archive import pareto
 from vevolve.archive.pareto import Loss
 from vevolve.archive.reading import loss_of
 from vevolve.evaluators.confidence import paired
-from vevolve.evaluators.fresh import family_of
 from vevolve.types import Objective, Point, Verdict
 
 EVEN = 1e-9
 """Hypervolume below which a difference is none: rounding."""
+LEAST_CLAIM = 1e-4
+"""The least gain that may be claimed, as a share of the incumbent's own hypervolume.
+
+Gains are cut at the claim, so that one below all that matters would count wins and losses, however large these are.
+"""
 
 
 def gain(
     challenger: Iterable[Point], incumbent: Iterable[Point], claims: Sequence[str], objectives: Sequence[Objective]
 ) -> float:
-    """What the incumbent's hypervolume gains with the challenger's points at the claimed labels."""
-    own = _by_label(incumbent, objectives)
-    swapped = own | {label: _by_label(challenger, objectives).get(label) for label in claims}
-    reference: Loss = tuple(axis.loss(axis.worst) for axis in objectives)
+    """What the incumbent's hypervolume gains with the challenger's points at the claimed labels that both could answer.
 
-    def worth(losses: Iterable[Loss | None]) -> float:
-        return pareto.hypervolume([loss for loss in losses if loss is not None], reference)
-
-    difference = worth(swapped.values()) - worth(own.values())
+    A label that the challenger leaves out is lost; one that the incumbent leaves out gains nothing.
+    """
+    own, other = _by_label(incumbent, objectives), _by_label(challenger, objectives)
+    swapped = own | {label: other.get(label) for label in claims if own.get(label) is not None}
+    difference = _volume(swapped.values(), objectives) - _volume(own.values(), objectives)
     return 0.0 if abs(difference) < EVEN else difference
 
 
@@ -42,40 +47,45 @@ def common(challenger: Iterable[Point], incumbent: Iterable[Point], claims: Iter
     return tuple(label for label in claims if label in theirs)
 
 
-def gains(
-    challenger: Verdict,
-    incumbent: Verdict,
-    claims: Sequence[str],
-    objectives: Sequence[Objective],
-    numbers: range,
-) -> tuple[float, ...]:
-    """The gain on each of the documents of a workload. A program that is invalid on it has no points there."""
-    return tuple(
-        gain(_on(challenger, family), _on(incumbent, family), claims, objectives)
-        for family in (family_of(numbers.start, number) for number in numbers)
-    )
+def worth_documents(claimed: float, incumbent: Iterable[Point], objectives: Sequence[Objective]) -> bool:
+    """Whether what is claimed to be gained over these points is more than next to nothing."""
+    return claimed > max(EVEN, LEAST_CLAIM * _volume(_by_label(incumbent, objectives).values(), objectives))
+
+
+def outcome(challenger: Verdict, incumbent: Verdict, claims: Sequence[str], objectives: Sequence[Objective]) -> float:
+    """The gain on one document, from the verdicts on it. A challenger that is invalid there loses at every label."""
+    theirs = _points(incumbent)
+    labels = claims if challenger.valid else [point.label for point in theirs]
+    return gain(_points(challenger), theirs, labels, objectives)
 
 
 def evidence(gains: Sequence[float], claimed: float) -> float:
-    """E-value against "in the mean, a fresh document brings no gain, or a loss".
+    """E-value against "the mean of gains on fresh documents, each cut at the claim on either side, is at most 0".
 
-    Gains count up to what was claimed on `select` before the documents were drawn, on either side: so much bounds what
-    is bet on, whatever the law of gains, and one lucky document cannot make an elite.
+    The claim is what `select` showed before the documents were drawn. It bounds what is bet on, whatever the law of
+    gains, and no lucky document makes an elite by itself. It also bounds what one loss counts: a program that gains
+    its claim on most documents and loses many times as much on a few may be an elite.
     """
     return paired.evidence(gains, claimed)
 
 
 def least_gain(gains: Sequence[float], claimed: float) -> float:
-    """The 95 % lower confidence limit of the mean gain, as a share of what was claimed, -1 to 1.
+    """The 95 % lower confidence limit of the mean gain, each gain cut at the claim, as a share of the claim: -1 to 1.
 
     It is valid at every number of documents. Where `evidence` reaches one over some level, the limit at that level is
-    above 0: so an elite is one whose limit, at the level of its own test, is.
+    above 0: so an elite's limit, at the level of its own test, is. The reverse does not hold, since a limit remembers
+    the best that the evidence ever was.
     """
     return paired.compare(gains, claimed).lower / claimed
 
 
-def _on(verdict: Verdict, family: str) -> list[Point]:
-    return [point for point in verdict.points if verdict.valid and point.family == family]
+def _volume(losses: Iterable[Loss | None], objectives: Sequence[Objective]) -> float:
+    reference: Loss = tuple(axis.loss(axis.worst) for axis in objectives)
+    return pareto.hypervolume([loss for loss in losses if loss is not None], reference)
+
+
+def _points(verdict: Verdict) -> list[Point]:
+    return [point for point in verdict.points if verdict.valid and not point.family]
 
 
 def _by_label(points: Iterable[Point], objectives: Sequence[Objective]) -> dict[str, Loss | None]:

@@ -50,9 +50,10 @@ class Duel:
         iteration: of the candidate.
         claims: the labels of the operating points at which the candidate is held to be better.
         claimed: what they gained on `select`.
-        first: how many documents the two have met before.
+        before: how many documents the two met in earlier comparisons.
         aged: iterations since the candidate became an elite; 0 where it is to become one.
         enough: the e-value that makes it an elite, however the comparisons before it end.
+        look: how many documents are met before it is asked whether more are worth their cost.
         gains: of the candidate, by document.
         workloads: name the documents.
     """
@@ -63,9 +64,10 @@ class Duel:
     claims: tuple[str, ...]
     claimed: float
     due: int
-    first: int = 0
+    before: int = 0
     aged: int = 0
     enough: float = math.inf
+    look: int = 0
     begun: bool = False
     done: bool = False
     gains: tuple[float, ...] = ()

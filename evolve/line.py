@@ -50,6 +50,7 @@ class Line:
                 self._age()
             case Selected():
                 self._drop(Selection, event.candidate)
+                self.elites.take(event)
                 self._challenge(event)
             case Compared():
                 self._drop(Duel, event.candidate)
@@ -58,8 +59,6 @@ class Line:
                 pass
 
     def _challenge(self, event: Selected) -> None:
-        if event.promoted and not self.elites.first:
-            self.elites.first = event.candidate
         if event.incumbent and self.most:
             due = self.told + self._lag
             before = sum(isinstance(one, Duel) and not one.aged for one in self.waiting)
@@ -70,14 +69,14 @@ class Line:
             )
 
     def _age(self) -> None:
-        """An elite meets its incumbent again, ever more rarely."""
+        """An elite meets its incumbent again, ever more rarely. An age reached while it waits is made up for."""
         if not self.most:
             return
         meeting = {one.candidate for one in self.waiting if isinstance(one, Duel)}
         for one in self.elites.standing:
-            age = self.told - one.since
-            if age in AGES and one.candidate not in meeting:
-                first, due = len(one.gains) + len(one.later), self.told + self._lag
+            age = max((age for age in AGES if age <= self.told - one.since), default=0)
+            if age > one.aged and one.candidate not in meeting:
+                before, due = len(one.gains) + len(one.later), self.told + self._lag
                 self.waiting.append(
                     Duel(
                         one.iteration,
@@ -86,7 +85,7 @@ class Line:
                         one.claims,
                         one.claimed,
                         due,
-                        first=first,
+                        before=before,
                         aged=age,
                     )
                 )

@@ -3,8 +3,8 @@
 Proposals and examinations are both in flight, and still a run depends neither on timing nor on the number of workers:
 iterations are numbered, iteration i is asked with what was known when iteration i - lag was told, and iterations are
 told in order, however early a result arrives. A candidate that gained on `search` at iteration i is examined on
-`select` while the search goes on, and that verdict joins the archive just before iteration i + lag is told. See
-docs/decisions/002-lagged-commits.md.
+`select` while the search goes on, and that verdict joins the archive just before iteration i + lag is told. So does its
+comparison on fresh documents, a lag later. See docs/decisions/002-lagged-commits.md and 011-elites.md.
 
 The archive is written here alone, by the thread that iterates over `Loop.events`. What is in memory is a fold of the
 event log, so a run that was killed goes on from its log: iterations that were asked and not told are done again, with
@@ -29,7 +29,7 @@ from vevolve.errors import BadProblem, ProposerError
 from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
-from vevolve.evolve.flights import Flight
+from vevolve.evolve.flights import Duel, Flight
 from vevolve.evolve.history import History
 from vevolve.evolve.inbox import Inbox
 from vevolve.evolve.journal import Journal
@@ -96,7 +96,9 @@ class Loop:
         self._next = 1
         self._flights: dict[int, Flight] = {}
         self._held: Flight | None = None
-        self._promotions = Promotions(archive, secret, questions.problem, self._programs, config, self._submit)
+        self._promotions = Promotions(
+            archive, secret, questions.problem, self._programs, config, self._submit, self._ending
+        )
         self._resumed: dict[int, Asked] = {}
         self._callers = Threads(config.lag, "propose")
         self._drawer = Threads(1, "draw")
@@ -353,6 +355,8 @@ class Loop:
     def _over(self, moved: bool) -> bool:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return True
+        if self._ending() and not moved and self._comparison_bars():
+            return True
         if self._failure is not None:
             return all(number >= self._failed_at for number in self._flights)
         if (self._stopped or self._clock.over) and (left := self._left_open()):
@@ -360,9 +364,17 @@ class Loop:
             asked = [number for number, flight in self._flights.items() if flight.draft is None and number not in left]
             earlier = [number for number in self._flights if number < min(left)]
             return not (moved or asked or earlier or self._promotions.due(min(left)))
-        if self._stopped and not self._flights and self._promotions.comparing:
-            return not moved  # what is left is many documents long, and a resume goes on with it
         return not (moved or self._flights or self._promotions)
+
+    def _comparison_bars(self) -> bool:
+        """Whether nothing can be told before a comparison is over, and no answer is still to come that was paid for.
+
+        A comparison is many documents long. A resume goes on with it, and with what waits behind it.
+        """
+        first = self._promotions.due(min(self._flights, default=math.inf))
+        left = self._left_open()
+        asked = any(flight.draft is None and number not in left for number, flight in self._flights.items())
+        return isinstance(first, Duel) and not first.done and not asked
 
     def _left_open(self) -> dict[int, Proposer]:
         """Iteration -> whom it asks, of those who may take any time. A resume takes their answers up."""

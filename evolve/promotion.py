@@ -59,22 +59,26 @@ class Promotions:
         programs: the candidates.
         config: lag, and the most fresh documents of a comparison.
         submit: hands a job to the workers.
+        ending: whether the run is to end soon: no comparison is begun then, and none goes on to another document.
     """
 
     def __init__(
-        self, archive: Archive, secret: Seed, problem: Problem, programs: Programs, config: Config, submit: Submit
+        self,
+        archive: Archive,
+        secret: Seed,
+        problem: Problem,
+        programs: Programs,
+        config: Config,
+        submit: Submit,
+        ending: Callable[[], bool] = lambda: False,
     ) -> None:
         self._archive, self._secret, self._programs, self._submit = archive, secret, programs, submit
+        self._ending = ending
         self._line = Line(problem, config)
 
     def __len__(self) -> int:
         """How many are on their way."""
         return len(self._line.waiting)
-
-    @property
-    def comparing(self) -> bool:
-        """Whether the next to be told is a comparison."""
-        return bool(self._line.waiting) and isinstance(self._line.waiting[0], Duel)
 
     def take(self, event: Event) -> None:
         """Take in the next event of the log. What it gives rise to waits for `begin`."""
@@ -85,37 +89,38 @@ class Promotions:
     def begin(self) -> None:
         """Start what waits and was not started yet."""
         for one in self._line.waiting:
-            if one.begun:
+            if one.begun or (isinstance(one, Duel) and self._ending()):
                 continue
             one.begun = True
             if isinstance(one, Duel):
+                one.look = min(TRIAL, self._line.most)
                 self._meet(one)
             else:
                 job = Job(self._programs.named(one.candidate).candidate, self._secret.derive("examine"), promotion=True)
                 self._submit(job, partial(setattr, one, "verdict"), one.iteration)
 
     def _meet(self, one: Duel) -> None:
-        """Examine both programs on the next documents."""
-        met = len(one.gains)
-        upto = min(next_look(met), self._line.most)
-        numbers = range(one.first + met, one.first + upto)
-        fresh = Fresh(self._secret.derive("fresh", one.candidate, one.incumbent), numbers)
+        """Examine both programs on the next document, in jobs of its own: a failure there is one of that alone."""
+        key = self._secret.derive("fresh", one.candidate, one.incumbent)
+        fresh = Fresh(key, one.before + len(one.gains))
         verdicts: dict[str, Verdict] = {}
 
         def arrived(id: str, verdict: Verdict) -> None:
             verdicts[id] = verdict
             if len(verdicts) == 2:
-                self._met(one, fresh.numbers, verdicts[one.candidate], verdicts[one.incumbent])
+                self._met(one, verdicts[one.candidate], verdicts[one.incumbent])
 
         for id in (one.candidate, one.incumbent):
             job = Job(self._programs.named(id).candidate, fresh.key, fresh=fresh)
             self._submit(job, partial(arrived, id), one.iteration)
 
-    def _met(self, one: Duel, numbers: range, candidate: Verdict, incumbent: Verdict) -> None:
-        one.gains += duel.gains(candidate, incumbent, one.claims, self._archive.objectives, numbers)
+    def _met(self, one: Duel, candidate: Verdict, incumbent: Verdict) -> None:
+        one.gains += (duel.outcome(candidate, incumbent, one.claims, self._archive.objectives),)
         one.workloads += (candidate.problem,)
-        one.done = bool(one.aged) or len(one.gains) >= self._line.most or decided(one.gains, one.claimed, one.enough)
-        if not one.done:
+        if (met := len(one.gains)) == one.look:
+            one.done = bool(one.aged) or met >= self._line.most or decided(one.gains, one.claimed, one.enough)
+            one.look = min(next_look(met), self._line.most)
+        if not (one.done or self._ending()):
             self._meet(one)
 
     # --------------------------------------------------------------------------------------------------- telling
@@ -155,8 +160,8 @@ class Promotions:
 
         Its points are those that are new on the select front.
 
-        Of the elites, and the first, the one that its points improve least on `select`. Where they do not improve that
-        one there either, no comparison is worth its documents.
+        Of the elites, and the first, the one that its points improve least on `select`. Where they improve that one by
+        next to nothing there either, no comparison is worth its documents.
         """
         points = points_of(verdict, "select")
         claims = [point.label for point in points if self._archive.gain([point], "select") > 0]
@@ -167,7 +172,10 @@ class Promotions:
             if labels and id != candidate:
                 found.append((duel.gain(points, theirs, labels, self._archive.objectives), id, labels))
         least, incumbent, labels = min(found, default=(0.0, "", ()))
-        return (incumbent, labels, least) if least > 0 else ("", (), 0.0)
+        theirs = self._archive.record(incumbent).points_on("select") if incumbent else ()
+        if not duel.worth_documents(least, theirs, self._archive.objectives):
+            return "", (), 0.0
+        return incumbent, labels, least
 
     def _compared(self, one: Duel) -> Compared:
         known = self._line.elites.compared.get(one.candidate) if one.aged else None

@@ -1,9 +1,10 @@
 """Fresh documents: what a promoted program is compared on with its incumbent, drawn for that comparison alone.
 
-A problem that can draw documents cheaply, without a model, has a file of its name here with `draw(key, first, count)`;
-a problem elsewhere has a method `fresh(key, first, count)`. Either returns a workload of `count` documents, numbers
-`first` and on of the sequence that a key stands for, each under a family of its own (`family_of`), so that a verdict
-holds the points of each document apart. Documents are independent draws from one declared generator.
+A problem that can draw documents cheaply, without a model, has a file of its name here with `draw(key)`; a problem
+elsewhere has a method `fresh(key)`. Either returns a workload of stage `STAGE` with the one document that the key
+stands for, as the main workload. Each document has a key of its own, from which all randomness of its examination
+follows too, and is examined by itself: so what it shows is an independent draw, and a program that fails on it fails
+on it alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from vevolve.errors import BadProblem
 from vevolve.evaluators.blame import blamed
@@ -21,7 +22,7 @@ from vevolve.evaluators.contract import Problem, Stage, Workload
 from vevolve.evaluators.examination import examine_workload
 from vevolve.types import Seed, Subject, Verdict
 
-Draw: TypeAlias = Callable[[Seed, int, int], Workload]
+Draw: TypeAlias = Callable[[Seed], Workload]
 
 STAGE = Stage(name="fresh", split="sealed", promotion=True)
 """Of the workloads here. No model is ever shown a verdict of it."""
@@ -29,23 +30,20 @@ STAGE = Stage(name="fresh", split="sealed", promotion=True)
 
 @dataclass(frozen=True)
 class Fresh:
-    """Which documents are drawn.
+    """Which document is drawn.
 
     Attributes:
-        key: what they follow from.
-        numbers: of the documents in the sequence that the key stands for.
+        key: what a sequence of documents follows from.
+        number: of the document in that sequence.
     """
 
     key: Seed
-    numbers: range
+    number: int
 
-
-def family_of(first: int, number: int) -> str:
-    """The family that stands for document `number` of a workload that begins with document `first`.
-
-    The first one stands under the main workload's, since a verdict has figures that are of that one alone.
-    """
-    return "" if number == first else f"fresh-{number}"
+    @property
+    def own(self) -> Seed:
+        """What the document and its examination follow from, and no other."""
+        return self.key.derive("document", self.number)
 
 
 def generator(problem: Problem) -> Draw | None:
@@ -61,11 +59,30 @@ def generator(problem: Problem) -> Draw | None:
     return draw
 
 
-def examine_fresh(problem: Problem, subject: Subject, fresh: Fresh) -> Verdict:
-    """The verdict on fresh documents, each of which has points of its own. Raises `BadProblem`."""
+def drawn(problem: Problem, fresh: Fresh) -> Workload:
+    """The document that a problem draws. Raises `BadProblem` where it draws none, or what is no such workload."""
     draw = generator(problem)
     with blamed(problem.name, problem.folder):
         if draw is None:
             raise BadProblem(f"{problem.name} draws no fresh documents")
-        workload = draw(fresh.key, fresh.numbers.start, len(fresh.numbers))
-    return examine_workload(problem, subject, workload)
+        workload = cast(object, draw(fresh.own))  # whatever it says that it returns
+        if not isinstance(workload, Workload) or workload.stage != STAGE:
+            found = repr(workload.stage) if isinstance(workload, Workload) else f"{workload!r:.80}"
+            raise BadProblem(f"`fresh` must return a Workload of vevolve.evaluators.fresh.STAGE; it returned {found}")
+        if not workload.inputs:
+            raise BadProblem("`fresh` must name its document in the workload's `inputs`, such as by its hash")
+    return workload
+
+
+def examine_fresh(problem: Problem, subject: Subject, fresh: Fresh) -> Verdict:
+    """The verdict on one fresh document. Raises `BadProblem`."""
+    verdict = examine_workload(problem, subject, drawn(problem, fresh))
+    # Points elsewhere would count as no gain, for either program: an elite could never come of it, and nobody be told.
+    found = sorted({(point.split, point.family) for point in verdict.points})
+    if verdict.valid and found != [(STAGE.split, "")]:
+        said = ", ".join(f"split {split}, family {family!r}" for split, family in found) or "no points"
+        with blamed(problem.name, problem.folder):
+            raise BadProblem(
+                f"a fresh document's points must have split {STAGE.split}, family ''; the verdict has {said}"
+            )
+    return verdict

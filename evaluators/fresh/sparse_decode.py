@@ -11,22 +11,20 @@ from dataclasses import replace
 import numpy as np
 
 from vevolve.evaluators.contract import Workload
-from vevolve.evaluators.fresh import STAGE, family_of
+from vevolve.evaluators.fresh import STAGE
 from vevolve.evaluators.sparse_decode import synthetic
 from vevolve.evaluators.sparse_decode.workload import FAMILIES, FAMILY_FOLDED, FAMILY_STEPS, Case
 from vevolve.types import Seed
 
 
-def draw(key: Seed, first: int, count: int) -> Workload:
-    """Documents `first` to `first + count - 1` of a key."""
-    cases = tuple(
-        case(key.derive("document", number), family_of(first, number)) for number in range(first, first + count)
-    )
-    return Workload(STAGE, key.derive("examine"), cases, inputs=" ".join(one.document.hash for one in cases))
+def draw(key: Seed) -> Workload:
+    """The document of a key, and the randomness of its examination."""
+    found = case(key)
+    return Workload(STAGE, key.derive("examine"), (found,), inputs=found.document.hash)
 
 
-def case(key: Seed, name: str) -> Case:
-    """The document of a key, under a family of that name."""
+def case(key: Seed) -> Case:
+    """The document of a key, as the main workload."""
     rng = np.random.default_rng(key.derive("kind").integer)
     family, folded = FAMILIES[int(rng.integers(len(FAMILIES)))], bool(rng.integers(2))
     queries = FAMILY_STEPS + FAMILY_FOLDED + 28
@@ -34,6 +32,6 @@ def case(key: Seed, name: str) -> Case:
         family, key.derive("text"), documents=1, steps=FAMILY_STEPS, queries=queries, split=STAGE.split
     )
     if not folded:
-        return Case(document, name)
+        return Case(document)
     steps = FAMILY_STEPS + FAMILY_FOLDED
-    return Case(replace(document, steps=steps), name, tuple(range(FAMILY_FOLDED, steps)))
+    return Case(replace(document, steps=steps), asked=tuple(range(FAMILY_FOLDED, steps)))

@@ -328,7 +328,7 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
         for point in record.points_on(split, family)
         if (record.id, point.label) not in shown
     ]
-    marks = [*(["on fresh documents"] if compared.compared else []), *(["certificate"] if certified else [])]
+    marks = [*(["on fresh documents"] if compared.compares else []), *(["certificate"] if certified else [])]
     table(["point", *names, "id", *marks, "idea"], rows, right=names)
     for one in compared.standing:
         render.say(f"{one.candidate[: render.SHORT]} {one}")
@@ -344,7 +344,7 @@ def _point_row(
 ) -> list[str]:
     from vevolve.evolve.cli import render
 
-    marks = [_place(compared, record)] if compared.compared else []
+    marks = [_place(compared, record)] if compared.compares else []
     marks += [certified.get((record.id, point.label), "-")] if certified else []
     return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], *marks, idea]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from vevolve.evaluators.contract import Function, Problem, Workload
-from vevolve.evaluators.fresh import STAGE, family_of
+from vevolve.evaluators.fresh import STAGE
 from vevolve.types import CandidateFault, Objective, Point, Seed, Subject, Verdict
 
 HIDDEN = "0.73519"
@@ -37,7 +37,7 @@ class Plane(Problem):
         if workload.stage.split == "search":
             return self.verdict(Point(label="only", left=x, right=y), feedback=f"left {x:.4g}, right {y:.4g}")
         if workload.stage.name == "fresh":
-            return self.verdict(*(self._noisy(family, seed, subject, x, y) for family, seed in workload.cases))
+            return self.verdict(self._noisy(workload.seed, subject, x, y))
         hidden = float(HIDDEN)
         return self.verdict(
             Point(label="only", split="select", left=x, right=y, hidden=hidden),
@@ -45,16 +45,14 @@ class Plane(Problem):
             feedback=f"hidden {HIDDEN}",
         )
 
-    def fresh(self, key: Seed, first: int, count: int) -> Workload:
-        """Documents that favour each program by chance."""
-        numbers = range(first, first + count)
-        cases = tuple((family_of(first, number), key.derive(number)) for number in numbers)
-        return Workload(STAGE, key, cases, inputs=" ".join(seed.key.hex() for _, seed in cases))
+    def fresh(self, key: Seed) -> Workload:
+        """A document that favours each program by chance."""
+        return Workload(STAGE, key, inputs=key.key.hex())
 
-    def _noisy(self, family: str, seed: Seed, subject: Subject, x: float, y: float) -> Point:
+    def _noisy(self, seed: Seed, subject: Subject, x: float, y: float) -> Point:
         chance = random.Random(seed.derive(subject.candidate.id).integer)
         left, right = (value * chance.uniform(1 - NOISE, 1 + NOISE) for value in (x, y))
-        return Point(label="only", split="sealed", family=family, left=left, right=right, hidden=float(HIDDEN))
+        return Point(label="only", split="sealed", left=left, right=right, hidden=float(HIDDEN))
 
 
 problem = Plane()
