@@ -12,12 +12,11 @@ from typing import Any
 
 from vevolve.archive import certificates, figure, notes
 from vevolve.archive.export import literal, one_line
-from vevolve.archive.improvements import NOTICEABLE, improvements
+from vevolve.archive.improvements import NOTHING, NOTICEABLE, improvements
 from vevolve.archive.store import Archive
 from vevolve.errors import BadInput, MissingDependency
 
 SHORT = 10
-NOTHING = "Nothing beats the seed by 0.1 % yet without being worse in something."
 
 
 def facts(archive: Archive, name: str) -> dict[str, Any]:
@@ -113,7 +112,9 @@ def html(found: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     drawn = Markup(found["figure"])  # made by `figure.svg`, which escapes the only texts in it
-    return templates.get_template("report.html").render(**{**found, "figure": drawn})
+    return templates.get_template("report.html").render(
+        **{**found, "figure": drawn, "noticeable": NOTICEABLE, "nothing": NOTHING}
+    )
 
 
 def markdown(found: dict[str, Any]) -> str:

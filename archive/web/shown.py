@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from vevolve.archive.improvements import NOTHING
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -35,7 +37,7 @@ def environment() -> Environment:
         finalize=_visible,
     )
     found.filters.update(figure=figure, percent=percent, usd=usd, clock=clock, ago=moment, count=count, path=quote_all)
-    found.globals["with_query"] = with_query  # pyright: ignore[reportArgumentType]
+    found.globals.update(with_query=with_query, nothing=NOTHING)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return found
 
 

@@ -56,6 +56,21 @@ def test_an_html_report_asks_for_nothing(run: Path) -> None:
     assert any(tag == "svg" for tag, _ in tags.found)
 
 
+def test_a_report_of_a_seed_alone_says_that_nothing_beats_it(tmp_path: Path) -> None:
+    with Archive.create(tmp_path / "r", started()) as archive:
+        archive.append(told(0, "x = 0", (0.1, 0.1), operation="seed"))
+        facts = report.facts(archive, "r")
+    for text in (report.markdown(facts), report.html(facts)):
+        assert "Nothing beats the seed by 0.1 % yet" in text
+        assert "Better than the seed by at least" not in text
+
+
+def test_an_html_report_says_what_gain_it_shows_at_least(run: Path) -> None:
+    with Archive.open(run) as archive:
+        text = report.html(report.facts(archive, "run"))
+    assert "Better than the seed by at least 0.1 % in one objective" in text
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text_in_reports(tmp_path: Path, text: str) -> None:
     start = started(problem=text, seed=text, config={"models": [text]})

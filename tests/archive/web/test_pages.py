@@ -15,6 +15,7 @@ from tests.archive.web.conftest import HOSTILE, SEED, objectives, started, told
 
 from vevolve.archive import Archive, notes
 from vevolve.archive.events import Proposed
+from vevolve.archive.improvements import NOTHING
 from vevolve.archive.web.views.run import _said
 from vevolve.types import Candidate, Verdict
 
@@ -293,6 +294,7 @@ def test_an_empty_run_has_every_page(tmp_path: Path, serve: Serve) -> None:
     shown = {view: served.ask(f"/run/r{view}")[0] for view in VIEWS if view != "/compare"}
     assert set(shown.values()) == {200}
     assert served.ask("/run/r/compare")[0] == 400
+    assert NOTHING in served.ask("/run/r")[2]
 
 
 def test_the_stream_begins_where_the_reader_left_off(runs: Path, serve: Serve) -> None:
