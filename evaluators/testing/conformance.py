@@ -18,6 +18,7 @@ import numpy as np
 from vevolve.errors import BadProblem
 from vevolve.evaluators.contract import Problem, Stage
 from vevolve.evaluators.examination import examine
+from vevolve.evaluators.fresh import Fresh, drawn, examine_fresh, generator
 from vevolve.evaluators.programs import read_program
 from vevolve.evaluators.testing.corruption import CORRUPTIONS, Corrupted
 from vevolve.evaluators.testing.plain import PlainSubject
@@ -62,6 +63,11 @@ class Trial:
     def honest(self) -> Verdict:
         """The verdict on the honest seed in the stages of the search."""
         return self.examine(self.seed)
+
+    @functools.cached_property
+    def promoted(self) -> Verdict:
+        """The verdict on the honest seed in the stages that decide promotion."""
+        return self.examine(self.seed, promotion=True)
 
     def examine(self, candidate: Candidate, *, promotion: bool = False) -> Verdict:
         """The verdict on a program."""
@@ -138,7 +144,7 @@ def accepts_its_seed(trial: Trial) -> Iterator[str]:
     """Its default seed is valid in every stage, and every point holds every objective."""
     promoting = any(stage.promotion for stage in trial.problem.stages)
     for promotion in [False, True] if promoting else [False]:
-        verdict = trial.examine(trial.seed, promotion=True) if promotion else trial.honest
+        verdict = trial.promoted if promotion else trial.honest
         if not verdict.valid:
             yield f"seed `{trial.problem.default_seed}` is {verdict.status} in `{verdict.stage}`: {verdict.feedback}"
             continue
@@ -196,6 +202,32 @@ def rejects_cheats(trial: Trial) -> Iterator[str]:
             yield f"cheat `{name}` is worth {worth:.6g}, the honest seed {honest:.6g}"
 
 
+def draws_fresh_documents(trial: Trial) -> Iterator[str]:
+    """A fresh document, where it draws any, follows from its key, and the default seed is valid on it."""
+    problem = trial.problem
+    if generator(problem) is None:
+        return
+    fresh, next_one = (Fresh(SEED.derive("fresh"), number) for number in range(2))
+    try:
+        one, again, other = drawn(problem, fresh), drawn(problem, fresh), drawn(problem, next_one)
+        verdict = examine_fresh(problem, trial.subject_for(trial.seed), fresh)
+    except BadProblem as error:  # says already what is to be done
+        yield str(error)
+        return
+    if (one.seed, one.inputs) != (again.seed, again.inputs) or not _same(one.cases, again.cases):
+        yield "one key gave two different documents"
+    if one.inputs == other.inputs:
+        yield "two keys gave the same document, going by the workload's `inputs`"
+    if one.seed == other.seed:
+        yield "two documents are examined with the same seed, so that a lucky one would count on each"
+    if not verdict.valid:
+        yield f"seed `{problem.default_seed}` is {verdict.status} on a fresh document: {verdict.feedback}"
+        return
+    labels = {point.label for point in trial.promoted.points if not point.family} - {p.label for p in verdict.points}
+    if labels:
+        yield f"points are compared by label, and these of promotion are on no fresh document: {sorted(labels)}"
+
+
 CHECKS: tuple[Callable[[Trial], Iterator[str]], ...] = (
     declares_itself,
     states_its_task,
@@ -206,6 +238,7 @@ CHECKS: tuple[Callable[[Trial], Iterator[str]], ...] = (
     keeps_its_interface,
     rejects_corruption,
     rejects_cheats,
+    draws_fresh_documents,
 )
 
 
@@ -287,6 +320,10 @@ class ProblemConformance:
     def test_it_rejects_its_cheats(self) -> None:
         """See `rejects_cheats`."""
         self._passes(rejects_cheats)
+
+    def test_its_fresh_documents_follow_from_their_keys(self) -> None:
+        """See `draws_fresh_documents`."""
+        self._passes(draws_fresh_documents)
 
 
 def _cases(problem: Problem, stage: Stage) -> Sequence[Any]:

@@ -4,13 +4,18 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 import typer.main
 
 import vevolve
+from vevolve.evaluators.contract import load
+from vevolve.evaluators.fresh import generator
+from vevolve.evaluators.testing import PlainSubject, check
 from vevolve.evolve.cli import app, document
+from vevolve.evolve.scaffold import new_problem
 
 ROOT = Path(vevolve.__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/new-problem.md").read_text()
@@ -62,6 +67,22 @@ def test_the_code_shown_on_the_page_of_problems_is_the_code_that_ships() -> None
     blocks = re.findall(r"```python\n(    .*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 3
     assert all(block in shipped for block in blocks)
+
+
+def test_the_fresh_documents_on_the_page_of_problems_work_in_the_scaffold(tmp_path: Path) -> None:
+    (method,) = re.findall(r"```python\n(def fresh.*?)```", PAGE, re.DOTALL)
+    imports = "import hashlib\n", "from vevolve.evaluators.fresh import STAGE\n"
+    assert all(f"`{line.strip()}`" in PAGE for line in imports)
+    file = new_problem("mine", tmp_path) / "problem.py"
+    head, rest = file.read_text().split("import numpy as np\n")
+    body, tail = rest.split("def _case(")
+    file.write_text(
+        f"{head}{''.join(imports)}import numpy as np\n{body}{textwrap.indent(method, '    ')}\n\ndef _case({tail}"
+    )
+    problem = load(str(file.parent))
+    assert generator(problem) is not None
+    findings = check(problem, lambda candidate: PlainSubject(candidate, problem.arrays))
+    assert [finding for finding in findings if not finding.passed] == []
 
 
 def test_the_commands_on_the_page_of_problems_work_in_this_order(vevolve) -> None:

@@ -78,7 +78,7 @@ def test_check_passes_a_shipped_problem_and_a_fresh_scaffold(vevolve, tmp_path: 
     for name in ("circle_packing", "fresh"):
         outcome = vevolve("check", "problem", name)
         assert outcome.code == 0, outcome.out
-        assert f"{name}: 9 of 9 checks passed, sandbox level L" in outcome.out
+        assert f"{name}: 10 of 10 checks passed, sandbox level L" in outcome.out
 
 
 def test_check_fails_a_broken_problem_with_exit_code_1_and_says_why(vevolve, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from vevolve.evolve.scaffold import FILES, new_problem
 def test_a_scaffolded_problem_passes_the_conformance_suite(tmp_path: Path) -> None:
     problem = load(str(new_problem("fresh", tmp_path)))
     findings = check(problem, lambda candidate: PlainSubject(candidate, problem.arrays))
-    assert len(findings) == 9
+    assert len(findings) == 10
     assert [finding for finding in findings if not finding.passed] == []
 
 
@@ -27,7 +27,7 @@ def test_its_own_test_file_passes_under_pytest(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout
-    assert "9 passed" in done.stdout
+    assert "10 passed" in done.stdout
 
 
 def test_every_template_is_used_and_no_placeholder_is_left(tmp_path: Path) -> None:
