@@ -28,15 +28,22 @@ class Job:
 
     Attributes:
         candidate: the program.
-        seed: the randomness of the examination.
+        seed: the randomness of an examination on stages of the cascade. Fresh documents bring their own, in their key.
         promotion: on the stages that decide promotion, not on those of the search.
         fresh: on these documents, and on no stage of the cascade.
+
+    Raises:
+        ValueError: there is neither a seed nor documents to examine on.
     """
 
     candidate: Candidate
-    seed: Seed
+    seed: Seed | None = None
     promotion: bool = False
     fresh: Fresh | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed is None and self.fresh is None:
+            raise ValueError("a job needs a seed for the stages of the cascade, or fresh documents; it has neither")
 
 
 class SandboxOptions(Value):
@@ -102,6 +109,7 @@ class Inline:
             raise RuntimeError("the worker is not open")
         if job.fresh is not None:
             return examine_fresh(self.problem, container.subject(job.candidate), job.fresh)
+        assert job.seed is not None
         return examine(self.problem, container.subject(job.candidate), job.seed, promotion=job.promotion)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from vevolve.archive import Archive
 from vevolve.archive.events import Ended
 from vevolve.errors import SandboxUnavailable
+from vevolve.evaluators.fresh import Fresh
 from vevolve.evolve.workers import Job, Workers
 from vevolve.types import Candidate, Containment, Seed
 
@@ -86,3 +87,14 @@ def test_a_run_outlives_workers_that_break_once_in_a_while(plane, tmp_path):
     steady, _ = plane.run(tmp_path / "steady", config)
     assert plane.story(archive) == plane.story(steady)
     assert shaky.opened == 2
+
+
+def test_a_job_needs_randomness_of_its_own_or_fresh_documents(plane):
+    candidate = Candidate(plane.program(0.5, 0.5))
+    with pytest.raises(ValueError, match="it has neither"):
+        Job(candidate)
+    worker = plane.make_bare()
+    worker.open()
+    one, again, other = (worker.examine(Job(candidate, fresh=Fresh(Seed(b"key"), number))) for number in (3, 3, 4))
+    assert one.points == again.points != other.points
+    assert {point.split for point in one.points} == {"sealed"}
