@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import vevolve
@@ -141,29 +138,13 @@ class Run:
         return any(weighted.proposer.estimate(Prompt(system="", user="")) != 0 for weighted in self._proposers)
 
     def stop(self) -> None:
-        """Ask for nothing more, finish what is in flight, and end. Safe in a signal handler and from any thread."""
+        """Ask for nothing more, finish what is in flight, and end. Safe in a signal handler and from any thread.
+
+        So that Ctrl-C ends a run in order: `signal.signal(signal.SIGINT, lambda *_: run.stop())`.
+        """
         self._stopped = True
         if self._loop is not None:
             self._loop.stop()
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Generator[None]:
-        """Let the first Ctrl-C, or SIGTERM, call `stop`, and the second raise KeyboardInterrupt at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupted(number: int, frame: FrameType | None) -> None:
-            if self._stopped:
-                raise KeyboardInterrupt
-            self.stop()
-
-        before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _begin(self, workers: Workers, archive: Archive | None) -> tuple[Archive, Seed, Event]:
         """The archive with its first event of this session."""
