@@ -111,7 +111,7 @@ class Promotions:
                 self._met(one, verdicts[one.candidate], verdicts[one.incumbent])
 
         for id in (one.candidate, one.incumbent):
-            job = Job(self._programs.named(id).candidate, fresh.key, fresh=fresh)
+            job = Job(self._programs.named(id).candidate, fresh=fresh)
             self._submit(job, partial(arrived, id), one.iteration)
 
     def _met(self, one: Duel, candidate: Verdict, incumbent: Verdict) -> None:

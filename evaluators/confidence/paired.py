@@ -17,14 +17,14 @@ from vevolve.evaluators.confidence import betting
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differences by document say.
+    """What differences by document say of the mean of the cut gains.
 
     Attributes:
         documents: how many there are.
-        mean: the mean gain of the challenger, positive where it is better.
-        lower: lower confidence limit of the mean gain, valid at every number of documents.
+        mean: of the cut gains of the challenger, positive where it is better.
+        lower: lower confidence limit of the mean, valid at every number of documents.
         upper: the upper one.
-        evidence: e-value against "the challenger gains nothing, or loses".
+        evidence: e-value against "the mean of the cut gains is at most 0".
     """
 
     documents: int
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def evidence(gains: Sequence[float], largest: float) -> float:
-    """E-value against "the challenger gains nothing in the mean, or loses". Arguments and errors as of `compare`."""
+    """E-value against "the mean of the cut gains is at most 0". Arguments and errors as of `compare`."""
     return float(np.exp(np.minimum(betting.log_capital(_draws(gains, largest), 0.5)[-1, 0], 700.0)))
 
 
@@ -45,7 +45,8 @@ def compare(gains: Sequence[float], largest: float, alpha: float = 0.05) -> Comp
     Args:
         gains: what each document gives; larger is better.
         largest: bounds a gain on either side and must be fixed before the documents are seen. What lies beyond is
-            cut, so the limits are those of the mean of the cut gains.
+            cut, so the limits are those of the mean of the cut gains. Cutting losses raises that mean: a challenger
+            that loses more than this on a few documents may gain in the cut mean and lose in the other.
         alpha: of the limits, each.
 
     Raises:
