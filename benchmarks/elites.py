@@ -28,7 +28,7 @@ from vevolve.archive.events import Compared, Selected, Started
 from vevolve.evaluators.confidence.discoveries import Discoveries
 from vevolve.evaluators.contract import Function, Problem, Workload
 from vevolve.evaluators.fresh import STAGE
-from vevolve.evolve import duel
+from vevolve.evolve import comparison
 from vevolve.evolve.config import Config
 from vevolve.evolve.line import ALPHA
 from vevolve.evolve.loop import Loop
@@ -222,7 +222,7 @@ def streams(runs: int = 100) -> None:
                     while met < documents and not decided(own[:met], claimed[place], 1 / stream.level):
                         met = min(next_look(met), documents)
                     used += met
-                    made[place], stream = stream.test(duel.evidence(own[:met], claimed[place]))
+                    made[place], stream = stream.test(comparison.evidence(own[:met], claimed[place]))
                 false += int((made & ~better).sum())
                 found += int((made & better).sum())
                 shares.append(float((made & ~better).sum() / max(made.sum(), 1)))

@@ -43,7 +43,7 @@ class Selection:
 
 
 @dataclass
-class Duel:
+class Comparison:
     """A promoted candidate and its incumbent, while both are examined on fresh documents.
 
     Attributes:

@@ -11,7 +11,7 @@ from vevolve.evaluators.confidence.discoveries import Discoveries
 from vevolve.evaluators.contract import Problem
 from vevolve.evaluators.fresh import generator
 from vevolve.evolve.config import Config
-from vevolve.evolve.flights import Duel, Selection
+from vevolve.evolve.flights import Comparison, Selection
 from vevolve.evolve.past import candidate_of
 
 ALPHA = 0.05
@@ -37,7 +37,7 @@ class Line:
         self.most = config.confirm if generator(problem) else 0
         self.told = -1
         self.elites = Elites()
-        self.waiting: deque[Selection | Duel] = deque()
+        self.waiting: deque[Selection | Comparison] = deque()
 
     def take(self, event: Event) -> None:
         """Take in the next event of the log. What it gives rise to waits for `begin`."""
@@ -53,7 +53,7 @@ class Line:
                 self.elites.take(event)
                 self._challenge(event)
             case Compared():
-                self._drop(Duel, event.candidate)
+                self._drop(Comparison, event.candidate)
                 self.elites.take(event)
             case _:
                 pass
@@ -61,24 +61,26 @@ class Line:
     def _challenge(self, event: Selected) -> None:
         if event.incumbent and self.most:
             due = self.told + self._lag
-            before = sum(isinstance(one, Duel) and not one.aged for one in self.waiting)
+            before = sum(isinstance(one, Comparison) and not one.aged for one in self.waiting)
             # Comparisons are told in order, so this one's number is known, and of elites before it the fewest.
             enough = 1 / Discoveries(ALPHA, self.elites.tests + before, self.elites.made).level
             self.waiting.append(
-                Duel(event.iteration, event.candidate, event.incumbent, event.claims, event.claimed, due, enough=enough)
+                Comparison(
+                    event.iteration, event.candidate, event.incumbent, event.claims, event.claimed, due, enough=enough
+                )
             )
 
     def _age(self) -> None:
         """An elite meets its incumbent again, ever more rarely. An age reached while it waits is made up for."""
         if not self.most:
             return
-        meeting = {one.candidate for one in self.waiting if isinstance(one, Duel)}
+        meeting = {one.candidate for one in self.waiting if isinstance(one, Comparison)}
         for one in self.elites.standing:
             age = max((age for age in AGES if age <= self.told - one.since), default=0)
             if age > one.aged and one.candidate not in meeting:
                 before, due = len(one.gains) + len(one.later), self.told + self._lag
                 self.waiting.append(
-                    Duel(
+                    Comparison(
                         one.iteration,
                         one.candidate,
                         one.incumbent,
@@ -90,7 +92,7 @@ class Line:
                     )
                 )
 
-    def _drop(self, kind: type[Selection | Duel], candidate: str) -> None:
+    def _drop(self, kind: type[Selection | Comparison], candidate: str) -> None:
         found = next((one for one in self.waiting if isinstance(one, kind) and one.candidate == candidate), None)
         if found is not None:
             self.waiting.remove(found)

@@ -29,7 +29,7 @@ from vevolve.errors import BadProblem, ProposerError
 from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
-from vevolve.evolve.flights import Duel, Flight
+from vevolve.evolve.flights import Comparison, Flight
 from vevolve.evolve.history import History
 from vevolve.evolve.inbox import Inbox
 from vevolve.evolve.journal import Journal
@@ -374,7 +374,7 @@ class Loop:
         first = self._promotions.due(min(self._flights, default=math.inf))
         left = self._left_open()
         asked = any(flight.draft is None and number not in left for number, flight in self._flights.items())
-        return isinstance(first, Duel) and not first.done and not asked
+        return isinstance(first, Comparison) and not first.done and not asked
 
     def _left_open(self) -> dict[int, Proposer]:
         """Iteration -> whom it asks, of those who may take any time. A resume takes their answers up."""

@@ -20,10 +20,10 @@ from vevolve.archive.events import Compared, Event, Selected
 from vevolve.evaluators.confidence.discoveries import Discoveries
 from vevolve.evaluators.contract import Problem
 from vevolve.evaluators.fresh import Fresh
-from vevolve.evolve import duel
+from vevolve.evolve import comparison
 from vevolve.evolve.ask import points_of
 from vevolve.evolve.config import Config
-from vevolve.evolve.flights import Duel, Selection
+from vevolve.evolve.flights import Comparison, Selection
 from vevolve.evolve.line import ALPHA, Line
 from vevolve.evolve.programs import Programs
 from vevolve.evolve.workers import Job
@@ -46,7 +46,7 @@ def decided(gains: Sequence[float], claimed: float, enough: float) -> bool:
 
     E-values may be looked at as often as one likes.
     """
-    return not 1 <= duel.evidence(gains, claimed) < enough
+    return not 1 <= comparison.evidence(gains, claimed) < enough
 
 
 class Promotions:
@@ -89,17 +89,17 @@ class Promotions:
     def begin(self) -> None:
         """Start what waits and was not started yet."""
         for one in self._line.waiting:
-            if one.begun or (isinstance(one, Duel) and self._ending()):
+            if one.begun or (isinstance(one, Comparison) and self._ending()):
                 continue
             one.begun = True
-            if isinstance(one, Duel):
+            if isinstance(one, Comparison):
                 one.look = min(TRIAL, self._line.most)
                 self._meet(one)
             else:
                 job = Job(self._programs.named(one.candidate).candidate, self._secret.derive("examine"), promotion=True)
                 self._submit(job, partial(setattr, one, "verdict"), one.iteration)
 
-    def _meet(self, one: Duel) -> None:
+    def _meet(self, one: Comparison) -> None:
         """Examine both programs on the next document, in jobs of its own: a failure there is one of that alone."""
         key = self._secret.derive("fresh", one.candidate, one.incumbent)
         fresh = Fresh(key, one.before + len(one.gains))
@@ -114,8 +114,8 @@ class Promotions:
             job = Job(self._programs.named(id).candidate, fresh=fresh)
             self._submit(job, partial(arrived, id), one.iteration)
 
-    def _met(self, one: Duel, candidate: Verdict, incumbent: Verdict) -> None:
-        one.gains += (duel.outcome(candidate, incumbent, one.claims, self._archive.objectives),)
+    def _met(self, one: Comparison, candidate: Verdict, incumbent: Verdict) -> None:
+        one.gains += (comparison.outcome(candidate, incumbent, one.claims, self._archive.objectives),)
         one.workloads += (candidate.problem,)
         if (met := len(one.gains)) == one.look:
             one.done = bool(one.aged) or met >= self._line.most or decided(one.gains, one.claimed, one.enough)
@@ -125,13 +125,13 @@ class Promotions:
 
     # --------------------------------------------------------------------------------------------------- telling
 
-    def due(self, iteration: float) -> Selection | Duel | None:
+    def due(self, iteration: float) -> Selection | Comparison | None:
         """What is to be told before that iteration; at infinity, whatever is first. It may not be done yet."""
         return self._line.waiting[0] if self._line.waiting and self._line.waiting[0].due <= iteration else None
 
-    def outcome(self, one: Selection | Duel) -> Selected | Compared:
+    def outcome(self, one: Selection | Comparison) -> Selected | Compared:
         """The event that tells of the first of those that wait, which is done."""
-        if isinstance(one, Duel):
+        if isinstance(one, Comparison):
             return self._compared(one)
         if one.verdict is None:
             raise RuntimeError(f"candidate {one.candidate[:8]} was not examined on `select` yet")
@@ -168,24 +168,24 @@ class Promotions:
         found: list[tuple[float, str, tuple[str, ...]]] = []
         for id in self._line.elites.incumbents:
             theirs = self._archive.record(id).points_on("select")
-            labels = duel.common(points, theirs, claims)
+            labels = comparison.common(points, theirs, claims)
             if labels and id != candidate:
-                found.append((duel.gain(points, theirs, labels, self._archive.objectives), id, labels))
+                found.append((comparison.gain(points, theirs, labels, self._archive.objectives), id, labels))
         least, incumbent, labels = min(found, default=(0.0, "", ()))
         theirs = self._archive.record(incumbent).points_on("select") if incumbent else ()
-        if not duel.worth_documents(least, theirs, self._archive.objectives):
+        if not comparison.worth_documents(least, theirs, self._archive.objectives):
             return "", (), 0.0
         return incumbent, labels, least
 
-    def _compared(self, one: Duel) -> Compared:
+    def _compared(self, one: Comparison) -> Compared:
         known = self._line.elites.compared.get(one.candidate) if one.aged else None
         every = (*known.gains, *known.later, *one.gains) if known else one.gains
-        evidence = duel.evidence(every, one.claimed)
+        evidence = comparison.evidence(every, one.claimed)
         stream = Discoveries(ALPHA, self._line.elites.tests, self._line.elites.made)
         against, level = 0.0, stream.level
         elite, _ = stream.test(evidence)
         if known:
-            against, level = duel.evidence([-gain for gain in (*known.later, *one.gains)], one.claimed), ALPHA
+            against, level = comparison.evidence([-gain for gain in (*known.later, *one.gains)], one.claimed), ALPHA
             elite = against * level < 1
         return Compared(
             iteration=one.iteration,
@@ -200,6 +200,6 @@ class Promotions:
             evidence=evidence,
             against=against,
             level=level,
-            lower=duel.least_gain(every, one.claimed),
+            lower=comparison.least_gain(every, one.claimed),
             elite=elite,
         )

@@ -17,8 +17,8 @@ from vevolve.errors import ArchiveError
 from vevolve.evaluators.confidence.discoveries import Discoveries, share
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.fresh import STAGE, generator
-from vevolve.evolve import duel
-from vevolve.evolve.flights import Duel
+from vevolve.evolve import comparison
+from vevolve.evolve.flights import Comparison
 from vevolve.evolve.line import AGES, ALPHA
 from vevolve.evolve.programs import Programs
 from vevolve.evolve.promotion import TRIAL, Promotions, decided, next_look
@@ -62,7 +62,7 @@ def test_the_levels_are_those_of_the_online_procedure_in_the_order_of_the_log(wh
         tests += 1
         assert event.level == pytest.approx(ALPHA * share(tests) * (made + 1), rel=1e-12)
         assert event.elite == (event.evidence * event.level >= 1)
-        assert event.evidence == pytest.approx(duel.evidence(event.gains, event.claimed))
+        assert event.evidence == pytest.approx(comparison.evidence(event.gains, event.claimed))
         made += event.elite
     assert tests == elites(archive).tests
     assert made == elites(archive).made
@@ -396,10 +396,10 @@ def points(*pairs):
 def test_a_gain_is_the_change_of_the_hypervolume_when_claimed_points_are_swapped():
     incumbent = points((0.1, 0.4), (0.2, 0.2))
     better = points((0.1, 0.2), (0.2, 0.3))
-    assert duel.gain(better, incumbent, ["0"], AXES) == pytest.approx(0.30103 * 0.30103, rel=1e-4)
-    assert duel.gain(better, incumbent, ["1"], AXES) < 0
-    assert duel.gain(incumbent, incumbent, ["0", "1"], AXES) == 0
-    assert duel.gain(incumbent, better, ["0"], AXES) == pytest.approx(
+    assert comparison.gain(better, incumbent, ["0"], AXES) == pytest.approx(0.30103 * 0.30103, rel=1e-4)
+    assert comparison.gain(better, incumbent, ["1"], AXES) < 0
+    assert comparison.gain(incumbent, incumbent, ["0", "1"], AXES) == 0
+    assert comparison.gain(incumbent, better, ["0"], AXES) == pytest.approx(
         -(0.30103 * 0.30103 + 0.69897 * (0.69897 - 0.52288)), rel=1e-4
     )
 
@@ -408,25 +408,25 @@ def test_a_challenger_that_breaks_on_a_document_loses_all_of_it_and_gains_nothin
     good = Verdict(valid=True, points=tuple(points((0.1, 0.4), (0.4, 0.1))))
     bad = Verdict(valid=False, status="crash")
     own = 2 * 1 * 0.39794 - 0.39794**2
-    assert duel.outcome(bad, good, ["0"], AXES) == pytest.approx(-own, rel=1e-4)
-    assert duel.outcome(good, bad, ["0"], AXES) == 0
-    assert duel.outcome(bad, bad, ["0"], AXES) == 0
+    assert comparison.outcome(bad, good, ["0"], AXES) == pytest.approx(-own, rel=1e-4)
+    assert comparison.outcome(good, bad, ["0"], AXES) == 0
+    assert comparison.outcome(bad, bad, ["0"], AXES) == 0
 
 
 def test_a_point_that_the_incumbent_leaves_out_on_a_document_gains_nothing_there():
     fuller = points((0.1, 0.4), (0.4, 0.1))
-    assert duel.gain(fuller, fuller[:1], ["0", "1"], AXES) == 0
-    assert duel.gain(fuller[:1], fuller, ["0", "1"], AXES) < 0
+    assert comparison.gain(fuller, fuller[:1], ["0", "1"], AXES) == 0
+    assert comparison.gain(fuller[:1], fuller, ["0", "1"], AXES) < 0
 
 
 def test_a_claim_of_next_to_nothing_is_not_worth_documents():
-    assert duel.worth_documents(0.01, points((0.1, 0.1)), AXES)
-    assert not duel.worth_documents(0.9e-4, points((0.1, 0.1)), AXES)
-    assert not duel.worth_documents(0.0, (), AXES)
+    assert comparison.worth_documents(0.01, points((0.1, 0.1)), AXES)
+    assert not comparison.worth_documents(0.9e-4, points((0.1, 0.1)), AXES)
+    assert not comparison.worth_documents(0.0, (), AXES)
 
 
 def test_points_without_a_counterpart_make_no_claim():
-    assert duel.common(points((0.1, 0.1), (0.2, 0.2)), points((0.3, 0.3)), ["0", "1"]) == ("0",)
+    assert comparison.common(points((0.1, 0.1), (0.2, 0.2)), points((0.3, 0.3)), ["0", "1"]) == ("0",)
 
 
 def test_equal_challengers_become_elites_no_more_often_than_stated():
@@ -440,7 +440,7 @@ def test_equal_challengers_become_elites_no_more_often_than_stated():
             gains, met, claimed = draw.standard_normal(48).tolist(), TRIAL, abs(draw.standard_normal()) / 2
             while met < 48 and not decided(gains[:met], claimed, 1 / stream.level):
                 met = min(next_look(met), 48)
-            _, stream = stream.test(duel.evidence(gains[:met], claimed))
+            _, stream = stream.test(comparison.evidence(gains[:met], claimed))
         runs += stream.made > 0
     assert runs / 300 <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / 300) ** 0.5
 
@@ -477,10 +477,10 @@ class Failing:
         made, met = 0, 0
         for run in range(runs):
             self.promotions._secret = Seed(run.to_bytes(16, "big"))
-            one = Duel(1, self.stage.ids[1], self.stage.ids[0], ("only",), 0.1, due=9, enough=43, look=TRIAL)
+            one = Comparison(1, self.stage.ids[1], self.stage.ids[0], ("only",), 0.1, due=9, enough=43, look=TRIAL)
             self.promotions._meet(one)
             assert one.done
-            made += duel.evidence(one.gains, one.claimed) >= 43
+            made += comparison.evidence(one.gains, one.claimed) >= 43
             met += len(one.gains)
         return made, met
 
