@@ -94,6 +94,7 @@ class Elites:
                 self.first = event.candidate
             self.compares = self.compares or bool(event.incumbent)
             return
+        self.compares = True
         before = self.compared.get(event.candidate)
         if event.aged and before is not None:
             self.compared[event.candidate] = replace(
