@@ -32,7 +32,7 @@ from vevolve.evolve import comparison
 from vevolve.evolve.config import Config
 from vevolve.evolve.line import ALPHA
 from vevolve.evolve.loop import Loop
-from vevolve.evolve.promotion import TRIAL, decided, next_look
+from vevolve.evolve.promotion import decided
 from vevolve.evolve.proposers.contract import Prompt, Reply, Request
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.setup import Task, Weighted
@@ -218,9 +218,9 @@ def streams(runs: int = 100) -> None:
                 claimed = np.abs(draw.normal(effect * better, 6**-0.5)).tolist()
                 stream, made = Discoveries(ALPHA), np.zeros(200, dtype=bool)
                 for place in range(200):
-                    own, met = gains[:, place].tolist(), TRIAL
+                    own, met = gains[:, place].tolist(), 1
                     while met < documents and not decided(own[:met], claimed[place], 1 / stream.level):
-                        met = min(next_look(met), documents)
+                        met += 1
                     used += met
                     made[place], stream = stream.test(comparison.evidence(own[:met], claimed[place]))
                 false += int((made & ~better).sum())

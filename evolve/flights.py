@@ -53,7 +53,6 @@ class Comparison:
         before: how many documents the two met in earlier comparisons.
         aged: iterations since the candidate became an elite; 0 where it is to become one.
         enough: the e-value that makes it an elite, however the comparisons before it end.
-        look: how many documents are met before it is asked whether more are worth their cost.
         gains: of the candidate, by document.
         workloads: name the documents.
     """
@@ -67,7 +66,6 @@ class Comparison:
     before: int = 0
     aged: int = 0
     enough: float = math.inf
-    look: int = 0
     begun: bool = False
     done: bool = False
     gains: tuple[float, ...] = ()

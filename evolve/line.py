@@ -16,7 +16,7 @@ from vevolve.evolve.past import candidate_of
 
 ALPHA = 0.05
 """The share of false elites that is allowed, and the chance of demoting one that is none."""
-AGES = tuple(32 * 2**power for power in range(20))
+AGES = tuple(64 * 2**power for power in range(20))
 """Iterations since it became one after which an elite meets its incumbent again."""
 
 

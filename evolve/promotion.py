@@ -30,23 +30,20 @@ from vevolve.evolve.workers import Job
 from vevolve.types import Seed, Verdict
 
 TRIAL = 4
-"""Documents of a first look; the next ones are taken at twice as many each."""
+"""Documents after which losing is first looked at, and those on which an elite is met again."""
 
 Submit: TypeAlias = Callable[[Job, Callable[[Verdict], None], int], None]
 """Examine, go on with the verdict, and know whose iteration fails where the harness does."""
 
 
-def next_look(met: int) -> int:
-    """How many documents a comparison has met at its next look."""
-    return 2 * met or TRIAL
-
-
 def decided(gains: Sequence[float], claimed: float, enough: float) -> bool:
     """Whether more documents are not worth their cost: it has won enough, or so far lost more than it won.
 
-    E-values may be looked at as often as one likes.
+    E-values may be looked at as often as one likes. Whether it loses is looked at after 4, 8, 16, ... documents alone,
+    so that a bad beginning ends nothing.
     """
-    return not 1 <= comparison.evidence(gains, claimed) < enough
+    capital, met = comparison.evidence(gains, claimed), len(gains)
+    return capital >= enough or (capital < 1 and met >= TRIAL and met & (met - 1) == 0)
 
 
 class Promotions:
@@ -93,7 +90,6 @@ class Promotions:
                 continue
             one.begun = True
             if isinstance(one, Comparison):
-                one.look = min(TRIAL, self._line.most)
                 self._meet(one)
             else:
                 job = Job(self._programs.named(one.candidate).candidate, self._secret.derive("examine"), promotion=True)
@@ -117,9 +113,8 @@ class Promotions:
     def _met(self, one: Comparison, candidate: Verdict, incumbent: Verdict) -> None:
         one.gains += (comparison.outcome(candidate, incumbent, one.claims, self._archive.objectives),)
         one.workloads += (candidate.problem,)
-        if (met := len(one.gains)) == one.look:
-            one.done = bool(one.aged) or met >= self._line.most or decided(one.gains, one.claimed, one.enough)
-            one.look = min(next_look(met), self._line.most)
+        most = min(TRIAL, self._line.most) if one.aged else self._line.most
+        one.done = len(one.gains) >= most or (not one.aged and decided(one.gains, one.claimed, one.enough))
         if not (one.done or self._ending()):
             self._meet(one)
 
