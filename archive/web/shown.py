@@ -63,7 +63,8 @@ def figure(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}".replace("e-0", "e-").replace("-", "−", 1) if value < 0 else f"{value:.4g}"
+        text = f"{abs(value):.4g}".replace("e-0", "e-")
+        return f"−{text}" if value < 0 else text
     return count(value) if isinstance(value, int) else str(value)
 
 

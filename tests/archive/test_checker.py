@@ -111,7 +111,7 @@ TAMPERED: dict[str, tuple[Change, bool, str]] = {
     "a level that another attempt may spend": (set_registered("level", 0.05), True, "attempt 1 spends"),
     "a first attempt made of a later one": (set_statement("attempt", 2), False, "statement: attempt is 2"),
     "the claim's words": (lambda c: c.update(claim="It is perfect."), False, "claim: it does not say"),
-    "the figures": (lambda c: c["figures"].update(pooled_rate=0.0), False, "figures: it does not say"),
+    "the figures": (lambda c: c["figures"].update(pooled_rate=2.0), False, "figures: it does not say"),
     "a dropped document": (lambda c: rows(c).pop(5), False, "row 7 of the log is missing"),
     "a dropped document, chain made anew": (
         lambda c: rows(c).pop(5), True, "expected document 3; one was dropped or moved",

@@ -79,7 +79,7 @@ function entry(line) {
   add("span", line.kind, `status ${line.kind.replaceAll(" ", "-")}`);
   if (line.id) add("a", line.text || line.id.slice(0, 10)).href = `${base}/c/${encodeURIComponent(line.id)}`;
   else item.append(`${line.text} `);
-  if (line.gain > 0) add("b", `+${Number(line.gain.toPrecision(4))}`);
+  if (line.gained) add("b", line.gained);
   return item;
 }
 

@@ -13,6 +13,7 @@ from vevolve.archive.improvements import NOTICEABLE, greatest
 from vevolve.archive.log import Entry
 from vevolve.archive.summaries import Summary
 from vevolve.archive.web.library import Library
+from vevolve.archive.web.shown import figure
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.brief import brief, facts
 
@@ -127,9 +128,12 @@ def curve(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def feed(sight: Sight, after: int) -> list[dict[str, Any]]:
-    """The events after a row of the log that say something to a reader, oldest first."""
-    found = (event_line(sight, entry) for entry in sight.archive.events(max(0, after), kinds=TELLING))
-    return [line for line in found if line]
+    """The events after a row of the log that say something to a reader, oldest first.
+
+    What was written since the page caught up waits for the next look, or it would be told twice.
+    """
+    known = (entry for entry in sight.archive.events(max(0, after), kinds=TELLING) if entry.seq <= sight.head)
+    return [line for entry in known if (line := event_line(sight, entry))]
 
 
 def event_line(sight: Sight, entry: Entry) -> dict[str, Any] | None:
@@ -151,6 +155,7 @@ def event_line(sight: Sight, entry: Entry) -> dict[str, Any] | None:
         "text": text,
         "id": id,
         "gain": gain,
+        "gained": f"+{figure(gain)}" if gain > 0 else "",
     }
 
 

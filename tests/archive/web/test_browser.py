@@ -144,15 +144,19 @@ def test_a_run_is_followed_live_while_it_goes_on(tmp_path: Path, serve: Serve, p
         first = run.stdout.readline()
         name = next((tmp_path / "runs").iterdir()).name
         page.goto(f"{served.url}/run/{name}")
+        # The state and the counters come with a page fetched anew, the feed by events: each in its own time.
         page.wait_for_function(
-            "() => document.querySelector('.top .state').textContent.trim() === 'ended'", timeout=120_000
+            "() => document.querySelector('.top .state').textContent.trim() === 'ended'"
+            " && document.querySelector('.counters dd').textContent.startsWith('12')"
+            " && document.querySelector('#feed li .status').textContent === 'ended'",
+            timeout=120_000,
         )
         rest = run.stdout.read()
     assert run.returncode in (0, 3), first + rest
-    page.wait_for_function("() => document.querySelector('.counters dd').textContent.startsWith('12')")
-    shown = page.locator("#feed li").all_inner_texts()
-    assert len(shown) >= 13 and "ended" in shown[0]
     assert page.locator("#feed li.new").count() > 0
+    live = page.locator("#feed li").all_inner_texts()
+    page.reload()
+    assert live == page.locator("#feed li").all_inner_texts(), "each event is told once, in the order of the log"
     assert not page.faults
 
 
