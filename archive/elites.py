@@ -13,6 +13,7 @@ from typing import Any, Literal
 from vevolve.archive.events import Compared, Selected
 from vevolve.archive.record import Record
 from vevolve.archive.store import Archive
+from vevolve.archive.summaries import Summary
 
 Place = Literal["first", "elite", "unconfirmed", "demoted"]
 
@@ -135,7 +136,7 @@ class Elites:
         """Whom the next promoted program may be compared with."""
         return ([self.first] if self.first else []) + [one.candidate for one in self.standing]
 
-    def place(self, record: Record) -> Place | None:
+    def place(self, record: Record | Summary) -> Place | None:
         """What a candidate is; None where it was not promoted, or where this run has begun to compare none."""
         if not self.compares or not record.promoted:
             return None
@@ -144,7 +145,7 @@ class Elites:
         known = self.compared.get(record.id)
         return known.place if known else "unconfirmed"
 
-    def to_json(self, record: Record) -> dict[str, Any]:
+    def to_json(self, record: Record | Summary) -> dict[str, Any]:
         """The fields that a list of candidates adds."""
         known = self.compared.get(record.id)
         return {
@@ -161,7 +162,23 @@ class Elites:
 def elites(archive: Archive) -> Elites:
     """The elites of a run."""
     found = Elites()
-    for entry in archive.events(kinds=("selected", "compared")):
-        if isinstance(entry.event, Selected | Compared):
-            found.take(entry.event)
+    follow(archive, found)
     return found
+
+
+def follow(archive: Archive, found: Elites, after: int = 0) -> int:
+    """Take in what the log holds after a row. Returns the last row that was read.
+
+    Selections say nothing new once the first promoted program is known and anything was compared. They hold whole
+    verdicts, so from then on they are not read.
+    """
+    while True:
+        settled = bool(found.first) and found.compares
+        for entry in archive.events(after, kinds=("compared",) if settled else ("selected", "compared")):
+            after = entry.seq
+            if isinstance(entry.event, Selected | Compared):
+                found.take(entry.event)
+            if not settled and found.first and found.compares:
+                break
+        else:
+            return after
