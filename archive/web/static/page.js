@@ -36,6 +36,8 @@ if (run && window.EventSource) {
   const source = new EventSource(`${base}/events?after=${document.body.dataset.head}`);
   source.addEventListener("log", (message) => {
     const news = JSON.parse(message.data);
+    const known = String(news.head) === document.body.dataset.head && news.state === $(".top .state")?.textContent.trim();
+    if (known) return; // the first message says how things stand, which the page mostly shows already
     document.body.dataset.head = news.head;
     const feed = $("#feed");
     for (const line of feed ? news.lines : []) feed.prepend(entry(line));

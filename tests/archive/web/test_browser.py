@@ -21,7 +21,10 @@ VENDOR = Path(__file__).parent / "vendor"
 RUN = "/run/20260101-plain"
 VIEWS = ("", "/scatter", "/table", "/lineage", "/compare", "/failures", "/costs")
 Serve = Callable[[Path], Any]
-DRAWN = "() => [...document.querySelectorAll('[data-plot]')].every((figure) => figure.dataset.drawn)"
+DRAWN = """() => [...document.querySelectorAll('[data-plot]')].every(
+    ({dataset}) => dataset.drawn && (!dataset.beside || dataset.whole)
+)"""
+"""Plots are drawn, with what is published beside the run, which comes later and moves the axes."""
 
 
 def visit(page: Any, served: Any, path: str) -> None:
