@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vevolve.archive.elites import elites
 from vevolve.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def dataframe(archive: Archive) -> Any:
         raise MissingDependency("A table needs pandas: pip install pandas") from error
     rows: list[dict[str, Any]] = []
     ranks = {split: archive.ranks(split) for split in ("search", "select")}
+    compared = elites(archive)
     for one in archive.summaries():
         plain = {
             "candidate": one.id,
@@ -34,6 +36,7 @@ def dataframe(archive: Archive) -> Any:
             "status": one.status,
             "valid": one.valid,
             "promoted": one.promoted,
+            "elite": compared.place(one),
             "reference": one.reference,
             "hypervolume_gain": one.hypervolume_gain,
             "first_error_line": one.first_error_line,

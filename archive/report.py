@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from vevolve.archive import certificates, figure, notes
+from vevolve.archive.elites import Elites, elites
 from vevolve.archive.export import literal, one_line
 from vevolve.archive.improvements import NOTHING, NOTICEABLE, improvements
 from vevolve.archive.store import Archive
 from vevolve.errors import BadInput, MissingDependency
 
 SHORT = 10
+ELITES = (
+    "An elite beat its incumbent by more than luck on fresh documents, drawn after its claim was logged; gains are cut "
+    "at the claim. That is no certificate, and the incumbent may not be the best of the front."
+)
+"""What a reader has to know of them."""
 
 
 def facts(archive: Archive, name: str) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         drawn = ""
     wins = improvements(archive, split, NOTICEABLE)
     issued, standing = certificates.issued(archive), certificates.standing(archive)
-    said = notes.read(archive.path)
+    said, compared = notes.read(archive.path), elites(archive)
     return {
         "name": name,
         "problem": started.problem,
@@ -75,6 +81,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
                 "id": record.id[:SHORT],
                 "idea": record.idea or ("the seed" if record.operation == "seed" else ""),
                 "certified": point.label in standing.get(record.id, ()),
+                "elite": compared.place(record),
             }
             for record, point in archive.front_points(split)
         ],
@@ -86,6 +93,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
             for id, found in issued.items()
             for seq, _ in found
         ],
+        "elites": _elites(compared) if compared.compares else None,
         "notes": [
             {"id": id[:SHORT], "pinned": one.pinned, "texts": [text for _, text in one.texts]}
             for id, one in said.items()
@@ -113,7 +121,7 @@ def html(found: dict[str, Any]) -> str:
     )
     drawn = Markup(found["figure"])  # made by `figure.svg`, which escapes the only texts in it
     return templates.get_template("report.html").render(
-        **{**found, "figure": drawn, "noticeable": NOTICEABLE, "nothing": NOTHING}
+        **{**found, "figure": drawn, "noticeable": NOTICEABLE, "nothing": NOTHING, "elites_are": ELITES}
     )
 
 
@@ -128,14 +136,19 @@ def markdown(found: dict[str, Any]) -> str:
     out += ["|---|" + "---:|" * len(axes) + "---|---|"]
     for point in found["points"]:
         told = one_line(point["idea"], 200).replace("|", "\\|")
-        cells = [literal(one_line(point["label"]).replace("|", "\\|") or "-"), *point["figures"], literal(point["id"])]
-        out.append("| " + " | ".join([*cells, literal(told) if told else ""]) + " |")
+        marks = "".join(f", {mark}" for mark in (point["elite"], "certified" if point["certified"] else "") if mark)
+        cells = [literal(one_line(point["label"]).replace("|", "\\|") or "-"), *point["figures"]]
+        cells += [literal(point["id"]) + marks, literal(told) if told else ""]
+        out.append("| " + " | ".join(cells) + " |")
     out += ["", "## Story of the winning lineage", ""]
     for step in found["story"]:
         gain = f" (+{step['gain']:.4g})" if step["gain"] > 0 else ""
         out.append(f"1. iteration {step['iteration']}, {literal(step['id'])}: {literal(one_line(step['idea']))}{gain}")
     if not found["story"]:
         out.append("No evolved program is on the front.")
+    if found["elites"]:
+        out += ["", "## Elites", "", f"{found['elites']['count']} {ELITES}", ""]
+        out += [f"- {literal(one['id'])}: {literal(one_line(one['text'], 1000))}" for one in found["elites"]["told"]]
     out += ["", "## Certificates", ""]
     out += [
         f"- {literal(one['id'])}: {literal(one_line(one['claim'], 1000))} {one['evidence']}"
@@ -194,6 +207,19 @@ def commands(archive: Archive, winner: str | None) -> list[str]:
         found.append(shlex.join(["vevolve", "export", winner[:SHORT], "--run", run, "--out", f"{winner[:SHORT]}.py"]))
         found.append(shlex.join(["vevolve", "eval", f"{winner[:SHORT]}.py", "--problem", archive.started.problem]))
     return found
+
+
+def _elites(compared: Elites) -> dict[str, Any]:
+    """The elites, ranked, and those that are demoted, each in a sentence; the unconfirmed are counted."""
+    found = list(compared.compared.values())
+    demoted = [one for one in found if one.place == "demoted"]
+    places = {"elite": len(compared.standing), "demoted": len(demoted)}
+    places["unconfirmed"] = len(found) - sum(places.values())
+    return {
+        **places,
+        "count": f"Compared: {len(found)}, of which {', '.join(f'{many} {name}' for name, many in places.items())}.",
+        "told": [{"id": one.candidate[:SHORT], "text": f"{one}."} for one in [*compared.standing, *demoted]],
+    }
 
 
 def _certificate(archive: Archive, id: str, seq: int, refuted: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vevolve.archive import certificates, database, idea, notes
+from vevolve.archive import certificates, database, elites, idea, notes
 from vevolve.archive.events import Ended, Resumed, Started
 from vevolve.archive.notes import Notes
 from vevolve.archive.store import Archive
@@ -26,6 +26,7 @@ class Sight:
         all: every candidate by id, in the order they were told.
         by_iteration: the id of the latest candidate that an iteration made.
         notes: what people said of them.
+        elites: what comparisons on fresh documents have led to.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -35,6 +36,7 @@ class Sight:
         self.all: dict[str, Summary] = {}
         self.by_iteration: dict[int, str] = {}
         self.notes: dict[str, Notes] = {}
+        self.elites = elites.Elites()
         self._rankings: dict[tuple[str, str], Ranking] = {}
         self._families: tuple[int, list[str]] = -1, []
         self._certified: tuple[int, dict[str, set[str]]] = -1, {}
@@ -43,7 +45,7 @@ class Sight:
         self._inode = self.archive.path.stat().st_ino
         self._ended: Ended | None = None
         self._config: dict[str, object] = dict(self.archive.started.config)
-        self._seen = 0
+        self._seen = self._met = 0
 
     def catch_up(self) -> None:
         """Take in what the log and the notes hold by now."""
@@ -64,6 +66,7 @@ class Sight:
             self._ended = entry.event if isinstance(entry.event, Ended) else None
             if isinstance(entry.event, Started | Resumed):
                 self._config = dict(entry.event.config)
+        self._met = elites.follow(self.archive, self.elites, self._met)
         self.head = head
 
     @property

@@ -86,4 +86,9 @@ export function canvas(area) {
 export const SIZE = 4.6;
 export const diamond = (u, v, s = SIZE + 1) => `M${u} ${v - s}L${u + s} ${v}L${u} ${v + s}L${u - s} ${v}Z`;
 export const triangle = (u, v, s = SIZE) => `M${u} ${v - s}L${u + s} ${v + 0.8 * s}L${u - s} ${v + 0.8 * s}Z`;
+/** A star with five points around a place. */
+export function star(u, v, s = SIZE + 2.4) {
+  const corner = (k) => { const r = k % 2 ? 0.46 * s : s, a = (k * Math.PI) / 5; return `${(u + r * Math.sin(a)).toFixed(1)} ${(v - r * Math.cos(a)).toFixed(1)}`; };
+  return `M${Array.from({ length: 10 }, (_, k) => corner(k)).join("L")}Z`;
+}
 export const cross = (u, v, s = 3.6) => `M${u - s} ${v - s}L${u + s} ${v + s}M${u + s} ${v - s}L${u - s} ${v + s}`;

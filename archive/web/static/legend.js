@@ -1,9 +1,9 @@
 // The legend of the scatter: a switch for each layer; what is off stands in the address.
-import { cross, diamond, node, triangle } from "./axes.js";
+import { cross, diamond, node, star, triangle } from "./axes.js";
 
 /** Layers in their order: name -> how it is called. */
 const LAYERS = {
-  evolved: "evolved", front: "front", seed: "seed", certified: "certified",
+  evolved: "evolved", front: "front", seed: "seed", elite: "elite", certified: "certified",
   methods: "published methods", references: "references", figures: "literature",
 };
 
@@ -15,7 +15,7 @@ export function legend(figure, data, found, hidden) {
   const methods = found?.methods ?? [];
   const kinds = new Set(data.candidates.map((one) => one[2]));
   const there = {
-    evolved: kinds.has("e"), front: data.front.length, seed: kinds.has("s"), certified: data.certified.length,
+    evolved: kinds.has("e"), front: data.front.length, seed: kinds.has("s"), elite: data.elites.length, certified: data.certified.length,
     methods: methods.some((one) => !one.reference), references: kinds.has("r") || methods.some((one) => one.reference), figures: found?.figures.length,
   };
   let box = figure.querySelector(".legend");
@@ -58,6 +58,7 @@ function glyph(name) {
     evolved: () => [node("circle", { cx: 8, cy: 6, r: 2.6 })],
     front: () => [node("path", { class: "line", d: "M1 2H6V10H15" }), node("circle", { cx: 6, cy: 6, r: 3 })],
     seed: () => [node("path", { d: diamond(8, 6, 5) })],
+    elite: () => [node("path", { d: star(8, 6, 6) })],
     certified: () => [node("circle", { class: "line", cx: 8, cy: 6, r: 4.6 }), node("circle", { cx: 8, cy: 6, r: 2 })],
     methods: () => [node("path", { d: triangle(8, 6, 4.4) })],
     references: () => [node("path", { class: "line", d: cross(8, 6) })],

@@ -1,5 +1,5 @@
 // The scatter of operating points: a run's own, and beside them what was published on the problem.
-import { axesOf, canvas, colour, cross, diamond, frame, href, NARROW, node, said, scale, SIZE, triangle } from "./axes.js";
+import { axesOf, canvas, colour, cross, diamond, frame, href, NARROW, node, said, scale, SIZE, star, triangle } from "./axes.js";
 import { brushing } from "./brush.js";
 import { legend, off } from "./legend.js";
 
@@ -29,7 +29,7 @@ export function scatter(figure, data, choose) {
   const y = scale(...span("y"), area.bottom, area.top, log("y"));
   const px = Float32Array.from(own.x, x.at), py = Float32Array.from(own.y, y.at);
   const kind = (i) => data.candidates[data.owner[i]][2];
-  const front = new Set(data.front), certified = new Set(data.certified);
+  const front = new Set(data.front), certified = new Set(data.certified), elites = new Set(data.elites);
   const shown = (i) => !hidden.has(front.has(i) ? "front" : { s: "seed", r: "references" }[kind(i)] ?? "evolved");
   const marks = placed(known, x, y, area);
 
@@ -37,13 +37,16 @@ export function scatter(figure, data, choose) {
   area.box.append(sheet, area.svg);
   area.svg.append(axesOf(area, x, y, data.x, data.y, data.axes[data.x].unit, data.axes[data.y].unit));
   area.svg.append(published(area, marks, known.figures, y));
-  const order = [...data.front].sort((a, b) => px[a] - px[b] || py[b] - py[a]);
+  const order = [...data.front].sort((a, b) => px[a] - px[b] || py[b] - py[a] || elites.has(a) - elites.has(b));
   const plain = data.objectives.length === 2 && data.objectives.includes(data.x) && data.objectives.includes(data.y);
   if (plain && order.length && !hidden.has("front")) area.svg.append(staircase(area, data, px, py, order));
   const seeds = [];
   for (let i = 0; i < px.length; i++) if (kind(i) === "s") seeds.push(i);
   const rings = hidden.has("certified") ? new Set() : certified;
-  for (const i of new Set([...seeds, ...order, ...rings])) if (shown(i)) area.svg.append(reached(data, px, py, i, front.has(i), rings.has(i)));
+  const stars = hidden.has("elite") ? new Set() : elites;
+  for (const i of new Set([...seeds, ...order, ...rings, ...stars])) {
+    if (shown(i)) area.svg.append(reached(data, px, py, i, { front: front.has(i), ring: rings.has(i), star: stars.has(i) }));
+  }
   labels(area, data, px, py, hidden.has("front") ? [] : order, hidden.has("seed") ? [] : seeds, marks);
 
   const best = new Set(data.front.map((i) => data.owner[i])).size;
@@ -120,9 +123,9 @@ function placed(known, x, y, area) {
 
 function tell(data, i) {
   const [id, iteration, , idea] = data.candidates[data.owner[i]];
-  const at = data.labels[data.label[i]];
+  const at = data.labels[data.label[i]], place = data.places[data.owner[i]];
   const values = [...new Set([data.x, data.y, ...data.objectives])].map((name) => `${name} ${Number(data.columns[name][i].toPrecision(4))}`);
-  return `#${iteration} ${id.slice(0, 10)}${at ? ` at ${at}` : ""}: ${values.join(", ")}${data.certified.includes(i) ? ", certified" : ""}${idea ? `. ${idea}` : ""}`;
+  return `#${iteration} ${id.slice(0, 10)}${at ? ` at ${at}` : ""}: ${values.join(", ")}${data.certified.includes(i) ? ", certified" : ""}${place ? `, ${place}` : ""}${idea ? `. ${idea}` : ""}`;
 }
 
 function dots(area, data, px, py, wanted) {
@@ -188,11 +191,15 @@ function staircase(area, data, px, py, order) {
   return g;
 }
 
-function reached(data, px, py, i, front, ring) {
-  const [id, , kind] = data.candidates[data.owner[i]];
-  const a = node("a", { href: href(data.run, id), class: kind === "s" ? "seed" : front ? "" : "plain", "aria-label": tell(data, i) });
-  if (ring) a.append(node("circle", { class: "ring", cx: px[i], cy: py[i], r: SIZE + 3.2 }));
-  a.append(kind === "s" ? node("path", { class: "dot", d: diamond(px[i], py[i]) }) : node("circle", { class: "dot", cx: px[i], cy: py[i], r: SIZE }));
+/** A point that is a link: a diamond for a seed, a star where an elite is held to be better, with a ring if certified. */
+function reached(data, px, py, i, { front, ring, star: best }) {
+  const [id, , kind] = data.candidates[data.owner[i]], u = px[i], v = py[i];
+  const names = [kind === "s" ? "seed" : front ? "" : "plain", best ? "elite" : ""].filter(Boolean).join(" ");
+  const a = node("a", { href: href(data.run, id), class: names, "aria-label": tell(data, i) });
+  if (ring) a.append(node("circle", { class: "ring", cx: u, cy: v, r: SIZE + (best ? 5 : 3.2) }));
+  if (kind === "s") a.append(node("path", { class: "dot", d: diamond(u, v) }));
+  else if (best) a.append(node("path", { class: "dot", d: star(u, v, SIZE + (front ? 2.4 : 1.2)) }));
+  else a.append(node("circle", { class: "dot", cx: u, cy: v, r: SIZE }));
   return a;
 }
 

@@ -33,7 +33,8 @@ def brief(sight: Sight, id: str) -> dict[str, Any]:
     """A candidate in a line; one that the run does not hold has no iteration."""
     one = sight.all.get(id)
     if one is None:
-        return {"id": id, "short": id[:SHORT], "iteration": None, "idea": "", "status": "", "valid": False}
+        unknown = {"iteration": None, "idea": "", "status": "", "valid": False, "elite": None}
+        return {"id": id, "short": id[:SHORT], **unknown}
     return {
         "id": id,
         "short": id[:SHORT],
@@ -47,6 +48,7 @@ def brief(sight: Sight, id: str) -> dict[str, Any]:
         "gain": one.hypervolume_gain,
         "idea": sight.idea(one),
         "certified": id in sight.certified(),
+        "elite": sight.elites.place(one),
         "pinned": id in sight.notes and sight.notes[id].pinned,
     }
 

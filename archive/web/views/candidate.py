@@ -13,6 +13,7 @@ from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.breakdown import breakdown
 from vevolve.archive.web.views.brief import SHORT, brief, facts
 from vevolve.archive.web.views.certified import attempts
+from vevolve.archive.web.views.compared import comparison
 from vevolve.errors import BadInput
 from vevolve.types import Bound, Point, Verdict
 
@@ -57,6 +58,8 @@ def candidate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             if found is not None
         ],
         "attempts": attempts(sight, record.id),
+        "comparison": comparison(sight, record.id),
+        **sight.elites.to_json(record),
         "exchanges": [one.model_dump(exclude={"kind"}) for one in exchanges],
         "ancestors": [brief(sight, one.id) for one in ancestors],
         "children": [brief(sight, id) for id, one in sight.all.items() if record.id in one.parents][:50],

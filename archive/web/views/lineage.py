@@ -22,17 +22,18 @@ CROWD = 240
 def lineage(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     """The candidates that matter with their places, and the story of one on the front.
 
-    Kept are the ancestors of the front and whatever added hypervolume; `all=1` keeps every valid one. A node has `x`
-    (0 to 1, order of evaluation) and `lane`; `folded` counts the children that are not shown, valid and not, and an
-    edge's `between` the steps that were left out of it. `story` is the line of `of` (by default the candidate that
-    the front would miss most), oldest first.
+    Kept are the ancestors of the front and of elites, and whatever added hypervolume; `all=1` keeps every valid one. A
+    node has `x` (0 to 1, order of evaluation) and `lane`; `folded` counts the children that are not shown, valid and
+    not, and an edge's `between` the steps that were left out of it. `story` is the line of `of` (by default the
+    candidate that the front would miss most), oldest first.
     """
     split, _ = split_and_family(sight, query)
     front = set(sight.ranking(split).worth)
-    kept = _kept(sight, front, bool(query.get("all")))
+    elites = {one.candidate for one in sight.elites.standing}
+    kept = _kept(sight, front | elites, bool(query.get("all")))
     line = story(sight, query.get("of", ""), split)
     ends = {line["steps"][-1]["id"]} if line["steps"] else set[str]()
-    passed = _passed(sight, kept, front | ends) if len(kept) > CROWD else set[str]()
+    passed = _passed(sight, kept, front | elites | ends) if len(kept) > CROWD else set[str]()
     shown = [one for one in sight.all.values() if one.id in kept and one.id not in passed]
     above = {one.id: _above(sight, one, kept, passed) for one in shown}
     first, last = min((one.iteration for one in shown), default=0), max((one.iteration for one in shown), default=1)
@@ -104,7 +105,7 @@ def story(sight: Sight, of: str, split: str) -> dict[str, Any]:
     return {"of": brief(sight, last.id), "steps": [brief(sight, record.id) for record in line]}
 
 
-def _kept(sight: Sight, front: set[str], everything: bool) -> set[str]:
+def _kept(sight: Sight, best: set[str], everything: bool) -> set[str]:
     wanted = sorted(
         (
             one
@@ -113,7 +114,7 @@ def _kept(sight: Sight, front: set[str], everything: bool) -> set[str]:
         ),
         key=lambda one: (one.operation != "seed", -one.hypervolume_gain, one.seq),
     )[:MOST]
-    pending = [*front, *(one.id for one in wanted)]
+    pending = [*best, *(one.id for one in wanted)]
     kept: set[str] = set()
     while pending:
         id = pending.pop()

@@ -8,18 +8,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vevolve.archive.events import Ended, Event, Proposed, Resumed, Selected, Started, Told
+from vevolve.archive.events import Compared, Ended, Event, Proposed, Resumed, Selected, Started, Told
 from vevolve.archive.improvements import NOTICEABLE, greatest
 from vevolve.archive.log import Entry
 from vevolve.archive.summaries import Summary
 from vevolve.archive.web.library import Library
 from vevolve.archive.web.shown import figure
 from vevolve.archive.web.sight import Sight
-from vevolve.archive.web.views.brief import brief, facts
+from vevolve.archive.web.views import compared
+from vevolve.archive.web.views.brief import SHORT, brief, facts
 
 FEED = 40
 """Events that a page begins with."""
-TELLING = ("started", "resumed", "proposed", "told", "selected", "ended", "concluded")
+TELLING = ("started", "resumed", "proposed", "told", "selected", "compared", "ended", "concluded")
 
 
 def runs(library: Library) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def in_a_line(sight: Sight) -> dict[str, Any]:
         "hypervolume": ranking.hypervolume,
         "seed_hypervolume": ranking.hypervolume_of(sight.seeds()),
         "certificates": sum(map(len, sight.certified().values())),
+        "elites": len(sight.elites.standing),
         "began": next(iter(sight.archive.events())).time,
     }
 
@@ -91,6 +93,7 @@ def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             "seconds": seconds,
             "seconds_left": left * pace if left and pace and sight.state == "running" else None,
             "certificates": sum(map(len, certified.values())),
+            "fresh": compared.counters(sight),
         },
         "failures": totals.failures,
         "wins": [
@@ -107,6 +110,7 @@ def overview(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             for win in wins
         ],
         "points": points,
+        "elites": compared.standing(sight),
         "feed": feed(sight, archive.head - 4 * FEED)[-FEED:],
         "command": reproduce_run(sight),
     }
@@ -173,7 +177,10 @@ def _said(event: Event) -> tuple[str, str, str | None] | None:
             return ("seed" if event.operation == "seed" else event.verdict.status), text[:300], None
         case Selected():
             text = "gained on the select split as well" if event.promoted else "gained nothing on the select split"
+            text += f"; it meets {event.incumbent[:SHORT]} on fresh documents" if event.incumbent else ""
             return ("promoted" if event.promoted else "not promoted"), text, event.candidate
+        case Compared():
+            return *compared.told(event), event.candidate
         case Ended():
             return "ended", event.reason, None
         case _ if event.kind == "concluded":

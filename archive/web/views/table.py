@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from vevolve.archive.summaries import Spot, Summary
 from vevolve.archive.web.sight import Sight
@@ -13,11 +13,13 @@ from vevolve.archive.web.views.brief import brief, facts, origin
 
 PAGE = 100
 """Rows of a page."""
-FACETS: dict[str, Callable[[Summary], str]] = {
+Facet: TypeAlias = Callable[[Summary], str]
+FACETS: dict[str, Facet] = {
     "status": lambda one: one.status,
     "operation": lambda one: one.operation,
     "proposer": lambda one: one.proposer,
 }
+"""Besides these, what fresh documents said of a candidate, in a run that compares."""
 
 
 def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
@@ -35,10 +37,11 @@ def table(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     x, y = axes(sight, query)
     if box:
         found = [one for one in found if any(_inside(spot, split, family, x, y, box) for spot in one.spots)]
-    chosen = {name: query[name] for name in FACETS if query.get(name)}
+    keys = _facets(sight)
+    chosen = {key: query[name] for name, key in keys.items() if query.get(name)}
     facets = {
-        name: _counts(key, (one for one in found if _fits(one, chosen, but=name)) if chosen else found)
-        for name, key in FACETS.items()
+        name: _counts(key, (one for one in found if _fits(one, chosen, but=key)) if chosen else found)
+        for name, key in keys.items()
     }
     if chosen:
         found = [one for one in found if _fits(one, chosen)]
@@ -79,8 +82,10 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
     split, family = split_and_family(sight, query)
     x, y = axes(sight, query)
     names = list(dict.fromkeys([x, y, *(axis.name for axis in sight.archive.objectives)]))
-    certified = sight.certified()
+    certified, elites = sight.certified(), {one.candidate: set(one.claims) for one in sight.elites.standing}
     sealed: list[int] = []
+    better: list[int] = []
+    places: dict[int, str] = {}
     best = set(sight.ranking(split, family).front)
     labels: dict[str, int] = {}
     candidates: list[list[Any]] = []
@@ -99,12 +104,16 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
             if first:
                 kind = origin(one)
                 text = one.idea or ("the seed" if kind == "seed" else "")
+                if place := sight.elites.place(one):
+                    places[len(candidates)] = place
                 candidates.append([one.id[:16], one.iteration, kind[0], text[:120]])
                 first = False
             if spot.loss in best and not one.reference:
                 front.append(len(owner))
             if one.id in certified and spot.label in certified[one.id]:
                 sealed.append(len(owner))
+            if one.id in elites and spot.label in elites[one.id]:
+                better.append(len(owner))
             owner.append(len(candidates) - 1)
             label.append(labels.setdefault(spot.label, len(labels)))
             for name, value in zip(names, values, strict=True):
@@ -128,6 +137,8 @@ def points(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         "columns": columns,
         "front": front,
         "certified": sealed,
+        "elites": better,
+        "places": places,
     }
 
 
@@ -202,13 +213,18 @@ def _inside(spot: Spot, split: str, family: str, x: str, y: str, box: list[float
     )
 
 
-def _fits(one: Summary, chosen: Mapping[str, str], but: str = "") -> bool:
-    return all(name == but or FACETS[name](one) == wanted for name, wanted in chosen.items())
+def _facets(sight: Sight) -> dict[str, Facet]:
+    """Name -> what a candidate has of it; nothing where it does not apply."""
+    return {**FACETS, "elite": lambda one: sight.elites.place(one) or ""} if sight.elites.compares else FACETS
 
 
-def _counts(key: Callable[[Summary], str], found: Iterable[Summary]) -> list[list[Any]]:
+def _fits(one: Summary, chosen: Mapping[Facet, str], but: Facet | None = None) -> bool:
+    return all(key is but or key(one) == wanted for key, wanted in chosen.items())
+
+
+def _counts(key: Facet, found: Iterable[Summary]) -> list[list[Any]]:
     counts = Counter(map(key, found))
-    return [[name, count] for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
+    return [[name, count] for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])) if name]
 
 
 def _sorted(
