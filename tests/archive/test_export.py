@@ -44,7 +44,7 @@ HOSTILE = st.text(max_size=60) | st.lists(
 ).map("".join)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(idea=HOSTILE, proposer=HOSTILE)
 @example(idea="x\nimport os\n", proposer="\rimport os")
 @example(idea='"""\nimport os', proposer="coding: utf-7")
@@ -59,7 +59,7 @@ def test_no_text_leaves_the_header(archive: Archive, record: Record, idea: str, 
     assert all(line.startswith("#") and line.isprintable() for line in header.splitlines())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(idea=HOSTILE)
 @example(idea="``` <script>alert(1)</script> [x](javascript:1)")
 def test_no_text_leaves_its_place_in_markdown(archive: Archive, record: Record, idea: str) -> None:

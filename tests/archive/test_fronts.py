@@ -78,7 +78,7 @@ VALUES = st.one_of(st.sampled_from([0.001, 0.01, 0.1, 1.0, 20.0]), st.floats(0.0
 PROGRAMS = st.lists(st.lists(st.tuples(VALUES, VALUES), max_size=4), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(programs=PROGRAMS)
 def test_what_gain_foretells_is_what_the_hypervolume_grows_by(
     programs: list[list[tuple[float, float]]],
