@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 ORDINARY = frozenset(
@@ -67,23 +68,42 @@ MOST = 8
 """Places that are named."""
 
 
-def alarms(tree: ast.Module) -> list[str]:
-    """What looks hostile in a program, as lines such as "line 3: imports os", in the order of the text."""
+@dataclass(frozen=True)
+class _About:
+    """What a node's look depends on besides the node.
+
+    Attributes:
+        modules: may be imported.
+        languages: how the program calls `triton.language`, whose `load` reads memory and no file.
+    """
+
+    modules: frozenset[str]
+    languages: frozenset[str]
+
+
+def alarms(tree: ast.Module, modules: frozenset[str] = frozenset()) -> list[str]:
+    """What looks hostile in a program, as lines such as "line 3: imports os", in the order of the text.
+
+    Args:
+        tree: the program's.
+        modules: those that it may import besides the ordinary ones.
+    """
     found: set[tuple[int, str]] = set()
+    about = _About(ORDINARY | modules, _languages(tree))
     containers = _containers(tree)
     for statement in tree.body:
         held = containers if isinstance(statement, ast.FunctionDef) else frozenset[str]()
         for node in _nodes(statement):
             if look := _LOOKS.get(type(node)):
-                found.update(look(node))
+                found.update(look(node, about))
             if held and isinstance(node, ast.Subscript | ast.Call):
                 found.update(_kept(node, held))
     return [f"line {line}: {what}" for line, what in sorted(found)]
 
 
-def notice(tree: ast.Module) -> str:
-    """The alarms as a paragraph of feedback; empty where there are none."""
-    found = alarms(tree)
+def notice(tree: ast.Module, modules: frozenset[str] = frozenset()) -> str:
+    """The alarms as a paragraph of feedback; empty where there are none. See `alarms`."""
+    found = alarms(tree, modules)
     if not found:
         return ""
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
@@ -116,6 +136,28 @@ def _containers(tree: ast.Module) -> frozenset[str]:
     )
 
 
+def _languages(tree: ast.Module) -> frozenset[str]:
+    """The dotted names that stand for `triton.language` after the imports at top level."""
+    found: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Import):
+            for one in statement.names:
+                if one.name == "triton.language" and one.asname:
+                    found.add(one.asname)
+                elif one.name in ("triton", "triton.language"):
+                    found.add(f"{one.asname or 'triton'}.language")
+        elif isinstance(statement, ast.ImportFrom) and statement.module == "triton":
+            found.update(one.asname or one.name for one in statement.names if one.name == "language")
+    return frozenset(found)
+
+
+def _dotted(node: ast.expr) -> str:
+    """`a.b` of names and attributes, at most two; "" of anything else."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def _kept(node: ast.Subscript | ast.Call, held: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Where a function puts something into a container of the module, which lives from call to call."""
     kept: ast.expr | None = None
@@ -127,19 +169,19 @@ def _kept(node: ast.Subscript | ast.Call, held: frozenset[str]) -> Iterator[tupl
         yield node.lineno, f"keeps something in {kept.id[:40]} between calls"
 
 
-def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[int, str]]:
+def _imported(node: ast.Import | ast.ImportFrom, about: _About) -> Iterator[tuple[int, str]]:
     names = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
     for name in names:
-        if name.partition(".")[0] not in ORDINARY:
+        if name.partition(".")[0] not in about.modules:
             yield node.lineno, f"imports {name[:60]}"
         elif "cpp_extension" in name or "._" in name:
             yield node.lineno, f"reaches into {name[:60]}"
 
 
-def _reached(node: ast.Attribute) -> Iterator[tuple[int, str]]:
+def _reached(node: ast.Attribute, about: _About) -> Iterator[tuple[int, str]]:
     if node.attr in DUNDERS:
         yield node.lineno, f"walks by {node.attr}"
-    elif node.attr in ATTRIBUTES and not _fixed_stream(node):
+    elif node.attr in ATTRIBUTES and not _fixed_stream(node) and not _of_memory(node, about):
         yield node.lineno, f"{ATTRIBUTES[node.attr]} (.{node.attr})"
 
 
@@ -154,16 +196,21 @@ def _fixed_stream(node: ast.Attribute) -> bool:
     )
 
 
-def _named(node: ast.Name) -> Iterator[tuple[int, str]]:
+def _of_memory(node: ast.Attribute, about: _About) -> bool:
+    """`tl.load`: a kernel reads what it was given a pointer to."""
+    return node.attr == "load" and _dotted(node.value) in about.languages
+
+
+def _named(node: ast.Name, _: _About) -> Iterator[tuple[int, str]]:
     if node.id in DUNDERS:
         yield node.lineno, f"walks by {node.id}"
 
 
-def _shared(node: ast.Global | ast.Nonlocal) -> Iterator[tuple[int, str]]:
+def _shared(node: ast.Global | ast.Nonlocal, _: _About) -> Iterator[tuple[int, str]]:
     yield node.lineno, f"keeps {', '.join(node.names)[:60]} between calls"
 
 
-def _called(node: ast.Call) -> Iterator[tuple[int, str]]:
+def _called(node: ast.Call, _: _About) -> Iterator[tuple[int, str]]:
     if not isinstance(node.func, ast.Name):
         return
     name = node.func.id
@@ -179,7 +226,7 @@ def _called(node: ast.Call) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"changes an object (setattr of {word.value!r:.40})"
 
 
-def _defined(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, str]]:
+def _defined(node: ast.FunctionDef | ast.AsyncFunctionDef, _: _About) -> Iterator[tuple[int, str]]:
     for default in [*node.args.defaults, *node.args.kw_defaults]:
         if isinstance(default, ast.Dict | ast.List | ast.Set):
             yield default.lineno, f"keeps a default of `{node.name[:40]}` between calls"
@@ -190,7 +237,7 @@ def _defined(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int
             yield decorator.lineno, f"remembers what `{node.name[:40]}` returned (@{word})"
 
 
-_LOOKS: dict[type[ast.AST], Callable[[Any], Iterator[tuple[int, str]]]] = {
+_LOOKS: dict[type[ast.AST], Callable[[Any, _About], Iterator[tuple[int, str]]]] = {
     ast.Import: _imported,
     ast.ImportFrom: _imported,
     ast.Attribute: _reached,

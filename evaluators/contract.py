@@ -158,6 +158,8 @@ class Problem:
     published: ClassVar[tuple[Published, ...]] = ()
     shares: ClassVar[tuple[str, ...]] = ()
     """Sibling folders of `evaluators/` whose files judge as well, and so belong to the hash."""
+    modules: ClassVar[frozenset[str]] = frozenset()
+    """What programs here import by rights besides libraries of arrays, such as "triton": no cause for the alarm."""
 
     def examine(self, subject: Subject, workload: Workload) -> Verdict:
         """Judge a candidate on a workload. Returns `self.verdict(...)` or `self.invalid(...)`."""
@@ -170,6 +172,19 @@ class Problem:
     def workload_from(self, files: Sequence[Path], seed: Seed) -> Workload:
         """A workload read from a user's files. Raises `BadInput` where a problem takes none."""
         raise BadInput(f"{self.name} takes no files of its own (got {', '.join(map(str, files))}).")
+
+    def screen(self, candidate: Candidate) -> None:
+        """Where programs are data to the problem: refuse a text before any process starts. By default none is.
+
+        Raises `CandidateFault` for a text that `examine` would refuse unread.
+        """
+
+    def fresh(self, key: Seed) -> Workload:
+        """The one fresh document that a key stands for, as a workload of `vevolve.evaluators.fresh.STAGE`.
+
+        Raises `BadProblem` where a problem draws none.
+        """
+        raise BadProblem(f"{self.name} draws no fresh documents")
 
     def inside(self, subject: Subject, context: Context, label: str, seed: Seed) -> Inside:
         """The candidate's compression of one context inside a model, at the operating point `label`.
@@ -240,7 +255,8 @@ class Problem:
     def hash(self) -> str:
         """Of every file of the problem and of the shared contract: verdicts under different hashes never mix."""
         digest = hashlib.sha256()
-        shared = sorted([*Path(__file__).resolve().parent.glob("*.py"), Path(types.__file__).resolve()])
+        homes = [Path(file).resolve().parent for file in (__file__, types.__file__)]
+        shared = [path for home in homes for path in sorted(home.glob("*.py"))]
         folders = [self.folder, *(Path(__file__).resolve().parent / name for name in self.shares)]
         for path in [*shared, *(path for folder in folders for path in _judging(folder))]:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -66,13 +66,13 @@ def _walk(problem: Problem, subject: Subject, stages: Sequence[tuple[Stage, Work
         verdict = problem.invalid(fault.feedback, fault.status)
     cost = Cost(
         wall_s=time.monotonic() - started,
-        cpu_s=time.process_time() - cpu + getattr(subject, "cpu_s", 0.0),
-        processes=getattr(subject, "processes", 0),
+        cpu_s=time.process_time() - cpu + subject.cpu_s,
+        processes=subject.processes,
     )
-    containment = getattr(subject, "containment", None)
-    feedback = "\n\n".join(filter(None, (verdict.feedback, _alarm(subject.candidate))))
+    feedback = "\n\n".join(filter(None, (verdict.feedback, _alarm(problem, subject.candidate))))
+    held = subject.containment
     return verdict.model_copy(
-        update={"stage": name, "cost": cost, "containment": containment, "feedback": feedback, "problem": standing}
+        update={"stage": name, "cost": cost, "containment": held, "feedback": feedback, "problem": standing}
     )
 
 
@@ -93,9 +93,9 @@ def _examined(problem: Problem, subject: Subject, workload: Workload) -> Verdict
         return verdict
 
 
-def _alarm(candidate: Candidate) -> str:
+def _alarm(problem: Problem, candidate: Candidate) -> str:
     """What looks hostile in the program. Said with any verdict, and never the reason for one."""
     try:
-        return notice(candidate.tree)
+        return notice(candidate.tree, problem.modules)
     except CandidateFault:
         return ""

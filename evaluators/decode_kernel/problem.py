@@ -46,6 +46,7 @@ class DecodeKernel(Problem):
     arrays = "numpy"
     default_seed = "attend_shared"
     promotion_gain = 0.0005
+    modules = frozenset({"triton"})
 
     def examine(self, subject: Subject, workload: Workload) -> Verdict:
         """Read the text, run it on every shape, compare and count."""
@@ -78,7 +79,7 @@ class DecodeKernel(Problem):
         return Workload(stage, seed, cases(stage.split, seed))
 
     def screen(self, candidate: Candidate) -> None:
-        """Raise `CandidateFault` for a text that would be refused unread: no process of it would ever start."""
+        """Refuse what is no kernel, from its tree alone. Raises `CandidateFault`."""
         read(candidate)
 
 

@@ -10,12 +10,10 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vevolve.errors import BadProblem
 from vevolve.evaluators.decode_kernel.memory import PROCESSORS, Memory, Tally
 from vevolve.evaluators.decode_kernel.program import SCALE, Number, Program
 from vevolve.evaluators.decode_kernel.workload import Case, reference
@@ -24,15 +22,6 @@ from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Process, Ser
 LAUNCHER = Candidate(Path(__file__).with_name("launcher.py").read_text(encoding="utf-8"))
 ERROR_BYTES = 1200
 ANSWER = Arrays(max_count=3, max_bytes=32 << 20, max_dims=1)
-
-
-@runtime_checkable
-class Host(Protocol):
-    """A subject whose sandbox also runs a program of ours, to which the candidate is data."""
-
-    def hosting(self, program: Candidate) -> Subject:
-        """A subject for that program, in the same sandbox and on the same account."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +55,7 @@ class Run:
 
 
 def hosted(subject: Subject) -> Subject:
-    """The launcher in the sandbox of a candidate. Raises `BadProblem` where the subject cannot host one."""
-    if not isinstance(subject, Host):
-        raise BadProblem(f"decode_kernel needs a subject with `hosting`, such as the sandbox's; got {subject!r:.80}.")
+    """The launcher in the sandbox of a candidate."""
     return subject.hosting(LAUNCHER)
 
 

@@ -48,9 +48,8 @@ class Fresh:
 
 def generator(problem: Problem) -> Draw | None:
     """What draws fresh documents for a problem; None where nothing does."""
-    own: Draw | None = getattr(problem, "fresh", None)
-    if own is not None:
-        return own
+    if type(problem).fresh is not Problem.fresh:
+        return problem.fresh
     module = f"{__name__}.{problem.name}"
     ships = problem.name.isidentifier() and problem.folder == Path(__file__).resolve().parents[1] / problem.name
     if not ships or importlib.util.find_spec(module) is None:

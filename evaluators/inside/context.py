@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
+FORMAT = 2
+"""Of what stands on disk; raised whenever it changes, so that older files are not read."""
 KEPT = 48
 """Prefills that stay on disk; the oldest go first. About 60 MB each at 1,000 tokens of SmolLM2-135M."""
 
@@ -60,12 +62,12 @@ class Context:
 
     @property
     def hash(self) -> str:
-        """Names the context: of the model's name and the tokens."""
-        return _named(self.model, self.ids, "context")
+        """Names the context: of the model's name and the tokens. Candidates' randomness follows from it."""
+        return hashlib.sha256(json.dumps([self.model.name, "context", list(self.ids)]).encode()).hexdigest()
 
     def remember(self, what: str, run: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """Tensors that depend on this context and the name `what` alone: from disk, or computed and kept there."""
-        return _stored(_named(self.model, self.ids, what), run)
+        """Tensors that depend on model, tokens and the name `what` alone: from disk, or computed and kept there."""
+        return _stored(_key(self.model, self.ids, what), run)
 
 
 def prefill(model: Model, ids: Sequence[int]) -> Context:
@@ -79,7 +81,7 @@ def prefill(model: Model, ids: Sequence[int]) -> Context:
             found[f"v.{layer}"] = np.ascontiguousarray(value.half().cpu().numpy())
         return found
 
-    stored = _stored(_named(model, ids, "context"), run)
+    stored = _stored(_key(model, ids, "context"), run)
     layers = {
         layer: Held(*(np.ascontiguousarray(stored[f"{name}.{layer}"], dtype=np.float32) for name in "qkv"))
         for layer in range(model.depth)
@@ -94,8 +96,9 @@ def folder() -> Path:
     return base / "prefills"
 
 
-def _named(model: Model, ids: Sequence[int], what: str) -> str:
-    text = json.dumps([model.name, what, list(ids)])
+def _key(model: Model, ids: Sequence[int], what: str) -> str:
+    """What a file on disk is called: another model of the same name has files of its own."""
+    text = json.dumps([FORMAT, model.name, model.digest, what, list(ids)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vevolve.errors import BadInput, UnknownName
 from vevolve.evaluators.inside.context import Context
-from vevolve.evaluators.inside.continuation import softmax_attention
+from vevolve.evaluators.inside.deviation import Deviation
 from vevolve.evaluators.kv_eviction import evict
 from vevolve.evaluators.kv_eviction.cache import Cache, attend, gather
 from vevolve.evaluators.kv_eviction.contexts import REPEAT, Evidence
@@ -17,7 +17,6 @@ from vevolve.evaluators.kv_eviction.evict import Budget
 from vevolve.evaluators.kv_eviction.generate import second_pass
 from vevolve.evaluators.kv_eviction.workload import SHARES
 from vevolve.evaluators.sparse_decode.recorder import projection, rope_base
-from vevolve.evaluators.sparse_decode.scores import PERCENTILE
 from vevolve.evaluators.sparse_decode.session import parameters
 from vevolve.evaluators.sparse_decode.traces import Floats, Layer
 from vevolve.types import Seed, Subject
@@ -47,7 +46,7 @@ class EvictionInside:
             )
         anchor = base if candidate.constants.get("REANCHOR") is True else None
         self._context = context
-        self._errors: list[NDArray[np.float64]] = []
+        self._deviation = Deviation(context)
         self._caches: dict[int, Cache] = {
             layer: gather(held.keys, held.values, kept[layer], anchor) for layer, held in context.layers.items()
         }
@@ -61,10 +60,7 @@ class EvictionInside:
         """Attention over what was kept and the tokens so far; [H, G, S, d]."""
         later = Layer(queries=queries, keys=keys, values=values)
         out = attend(self._caches[layer], later, queries.shape[2]).transpose(1, 2, 0, 3)
-        held = self._context.layers[layer]
-        dense = softmax_attention(queries, held.keys, held.values, keys, values)
-        errors = np.linalg.norm(out - dense, axis=-1) / np.maximum(np.linalg.norm(dense, axis=-1), 1e-30)
-        self._errors.append(np.percentile(errors, PERCENTILE, axis=(1, 2)))
+        self._deviation.note(layer, out, queries, keys, values)
         return out
 
     def abandon(self) -> None:
@@ -75,7 +71,7 @@ class EvictionInside:
         caches = self._caches.values()
         return {
             "memory": sum(cache.nbytes for cache in caches) / sum(cache.dense_nbytes for cache in caches),
-            "error": float(np.mean(self._errors)) if self._errors else 0.0,
+            "error": self._deviation.error,
         }
 
 

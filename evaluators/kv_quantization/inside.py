@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from vevolve.errors import UnknownName
 from vevolve.evaluators.inside.context import Context, Floats
 from vevolve.evaluators.inside.continuation import softmax_attention
+from vevolve.evaluators.inside.deviation import Deviation
 from vevolve.evaluators.kv_quantization.codec import Decoded, Prompt, compress
 from vevolve.evaluators.kv_quantization.workload import CAPS, Operating
 from vevolve.evaluators.sparse_decode.recorder import rope_base
-from vevolve.evaluators.sparse_decode.scores import PERCENTILE
 from vevolve.types import Seed, Subject
 
 
@@ -29,7 +29,7 @@ class QuantizedInside:
         ]
         found = compress(subject, prompts, known[label], seed)
         self._context = context
-        self._errors: list[NDArray[np.float64]] = []
+        self._deviation = Deviation(context)
         self._decoded: dict[int, Decoded] = dict(zip(context.layers, found, strict=True))
 
     @property
@@ -39,12 +39,10 @@ class QuantizedInside:
 
     def attend(self, layer: int, queries: Floats, keys: Floats, values: Floats) -> NDArray[np.float32]:
         """Attention over the decoded context and the tokens so far; [H, G, S, d]."""
-        held, ours = self._context.layers[layer], self._decoded[layer]
+        ours = self._decoded[layer]
         old = np.asarray(ours.keys, dtype=np.float32), np.asarray(ours.values, dtype=np.float32)
         out = softmax_attention(queries, *old, keys, values)
-        dense = softmax_attention(queries, held.keys, held.values, keys, values)
-        errors = np.linalg.norm(out - dense, axis=-1) / np.maximum(np.linalg.norm(dense, axis=-1), 1e-30)
-        self._errors.append(np.percentile(errors, PERCENTILE, axis=(1, 2)))
+        self._deviation.note(layer, out, queries, keys, values)
         return out
 
     def abandon(self) -> None:
@@ -54,5 +52,5 @@ class QuantizedInside:
         """`bits` and `error`, as the objectives have them."""
         return {
             "bits": float(np.mean([one.bits for one in self._decoded.values()])),
-            "error": float(np.mean(self._errors)) if self._errors else 0.0,
+            "error": self._deviation.error,
         }

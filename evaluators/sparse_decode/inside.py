@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from vevolve.errors import BadInput, UnknownName
 from vevolve.evaluators.inside.context import Context, Floats
-from vevolve.evaluators.inside.continuation import softmax_attention
+from vevolve.evaluators.inside.deviation import Deviation
 from vevolve.evaluators.sparse_decode import session
 from vevolve.evaluators.sparse_decode.answer import check
 from vevolve.evaluators.sparse_decode.attention import attended
 from vevolve.evaluators.sparse_decode.meter import Index, Meter
-from vevolve.evaluators.sparse_decode.scores import PERCENTILE
 from vevolve.evaluators.sparse_decode.workload import Operating, operating_points
 from vevolve.types import Arrays, CandidateFault, Frame, Process, Resident, Seed, Subject
 
@@ -46,7 +45,7 @@ class SparseInside:
         self._capped = subject.candidate.constants.get("REFERENCE") is not True
         self._order = np.random.default_rng(seed.derive("order", subject.candidate.id).integer)
         self._asked: list[tuple[int, int, Floats, Meter, bytes]] = []
-        self._errors: list[NDArray[np.float64]] = []
+        self._deviation = Deviation(context)
         self._traffic: list[float] = []
         self._density: list[float] = []
         self._indices = self._build()
@@ -73,9 +72,7 @@ class SparseInside:
             frame = self._select(self._process, query, meter, layer, int(step))
             out[:, :, step] = self._output(frame, query, meter, every_key, every_value)
             self._asked.append((layer, int(step), query, meter, session.digest(frame)))
-        dense = softmax_attention(queries, held.keys, held.values, keys, values)
-        errors = np.linalg.norm(out - dense, axis=-1) / np.maximum(np.linalg.norm(dense, axis=-1), 1e-30)
-        self._errors.append(np.percentile(errors, PERCENTILE, axis=(1, 2)))
+        self._deviation.note(layer, out, queries, keys, values)
         return out
 
     def abandon(self) -> None:
@@ -85,7 +82,7 @@ class SparseInside:
     def finish(self) -> dict[str, float]:
         """Ask a few questions again, then return `traffic`, `error` (as the objective has it) and `density`."""
         self.abandon()
-        if not self._errors:
+        if not self._asked:
             return {}
         with self._subject.fresh() as process:
             for place in self._order.permutation(len(self._asked))[:AGAIN]:
@@ -100,7 +97,7 @@ class SparseInside:
                     )
         return {
             "traffic": float(np.mean(self._traffic)),
-            "error": float(np.mean(self._errors)),
+            "error": self._deviation.error,
             "density": float(np.mean(self._density)),
         }
 

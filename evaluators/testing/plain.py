@@ -11,7 +11,19 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Resident, Returns, Seed, Service, Settings
+from vevolve.types import (
+    Arrays,
+    Candidate,
+    CandidateFault,
+    Containment,
+    Frame,
+    Json,
+    Resident,
+    Returns,
+    Seed,
+    Service,
+    Settings,
+)
 
 Library = Literal["numpy", "torch"]
 
@@ -33,6 +45,7 @@ class PlainSubject:
         self._arrays: Library = arrays
         self.processes = 0
         self.cpu_s = 0.0
+        self.containment: Containment | None = None
 
     @property
     def candidate(self) -> Candidate:

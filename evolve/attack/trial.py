@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
 
 from vevolve.evaluators.contract import Problem, Workload
@@ -133,11 +133,8 @@ class Trial:
 
     def _refused(self, candidate: Candidate) -> str:
         """Where a problem reads texts as data: why nothing of this one is ever run; "" where it would be."""
-        screen: Callable[[Candidate], None] | None = getattr(self._problem, "screen", None)
-        if screen is None:
-            return ""
         try:
-            screen(candidate)
+            self._problem.screen(candidate)
         except CandidateFault as fault:
             return f"the check of the text, before any process started: {fault.status}"
         return ""

@@ -8,6 +8,6 @@ import os
 
 
 def strike(target):
-    for place in ("types.py", "sandbox/answers.py", "evaluators/examination.py", "__init__.py"):
+    for place in ("types/verdict.py", "sandbox/answers.py", "evaluators/examination.py", "__init__.py"):
         target.attempt(open, os.path.join(target.package, place), "r+")
     target.attempt(open, os.path.join(target.package, "sitecustomize.py"), "x")

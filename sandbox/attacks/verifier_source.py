@@ -10,6 +10,6 @@ import os
 
 def strike(target):
     target.attempt(os.listdir, target.package)
-    for place in ("types.py", "sandbox/process.py", "evaluators/contract.py", "evaluators/examination.py"):
+    for place in ("types/verdict.py", "sandbox/process.py", "evaluators/contract.py", "evaluators/examination.py"):
         target.attempt(open, os.path.join(target.package, place))
     target.attempt(importlib.import_module, "vevolve")

