@@ -213,11 +213,13 @@ def _elites(compared: Elites) -> dict[str, Any]:
     """The elites, ranked, and those that are demoted, each in a sentence; the unconfirmed are counted."""
     found = list(compared.compared.values())
     demoted = [one for one in found if one.place == "demoted"]
-    places = {"elite": len(compared.standing), "demoted": len(demoted)}
-    places["unconfirmed"] = len(found) - sum(places.values())
+    best, rest = len(compared.standing), len(found) - len(compared.standing) - len(demoted)
+    elite = f"{best} {'elite' if best == 1 else 'elites'}"
     return {
-        **places,
-        "count": f"Compared: {len(found)}, of which {', '.join(f'{many} {name}' for name, many in places.items())}.",
+        "elite": best,
+        "demoted": len(demoted),
+        "unconfirmed": rest,
+        "count": f"Compared: {len(found)}, of which {elite}, {len(demoted)} demoted, {rest} unconfirmed.",
         "told": [{"id": one.candidate[:SHORT], "text": f"{one}."} for one in [*compared.standing, *demoted]],
     }
 

@@ -165,3 +165,4 @@ def test_a_table_of_pandas_has_a_row_for_every_point(run: Path) -> None:
             return
         table = archive.to_dataframe()
     assert len(table) == 7 and set(table["status"]) == {"ok", "crash"} and table["traffic"].min() < 0.1
+    assert set(table["elite"]) == {None}, "nothing was compared"
