@@ -222,5 +222,5 @@ def assert_cleared(slot: Slot) -> None:
         assert process.stdout is not None and process.stdout.readline() and slot.holds(process.pid)
     slot.clear()
     for process in inside:
-        assert process.wait(5) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
         process.communicate()
