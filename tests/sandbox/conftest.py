@@ -12,7 +12,7 @@ from vevolve.types import Candidate, CandidateFault, Json
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     """One for all tests that need no torch: it starts in a fifth of a second."""
-    with Sandbox(arrays="numpy", limits=Limits(call_s=5, total_s=20, memory_bytes=1 << 29)) as sandbox:
+    with Sandbox(arrays="numpy", limits=Limits(call_s=60, total_s=120, memory_bytes=1 << 29)) as sandbox:
         yield sandbox
 
 

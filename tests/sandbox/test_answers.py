@@ -63,7 +63,7 @@ def f():
     for thread in threads: thread.join()
     return found
 """
-    assert torch_sandbox.subject(Candidate(text)).call("f", returns=Json(), timeout=5) == [1, 0, 0, 0]
+    assert torch_sandbox.subject(Candidate(text)).call("f", returns=Json()) == [1, 0, 0, 0]
 
 
 def test_a_thread_of_the_c_library_is_joined(ask: Ask) -> None:

@@ -176,7 +176,7 @@ def test_an_endless_loop_ends_as_a_timeout(fault: Fault) -> None:
 def test_a_loop_at_the_top_level_ends_as_a_timeout() -> None:
     from vevolve.sandbox import Limits
 
-    with Sandbox(arrays="numpy", limits=Limits(call_s=0.4)) as sandbox, pytest.raises(CandidateFault) as caught:
+    with Sandbox(arrays="numpy", limits=Limits(call_s=2)) as sandbox, pytest.raises(CandidateFault) as caught:
         sandbox.subject(Candidate("while True: pass")).fresh()
     assert caught.value.status == "timeout"
 
@@ -186,25 +186,25 @@ def test_the_total_deadline_caps_every_call() -> None:
 
     slow = Candidate("import time\ndef f(): time.sleep(.2); return 1")
     with (
-        Sandbox(arrays="numpy", limits=Limits(total_s=0.6)) as sandbox,
+        Sandbox(arrays="numpy", limits=Limits(total_s=3)) as sandbox,
         sandbox.subject(slow).fresh() as process,
         pytest.raises(CandidateFault) as caught,
     ):
         for _ in range(50):
             process.call("f", returns=Json(), timeout=60)
-    assert caught.value.status == "timeout" and "had run 0.6 s" in caught.value.feedback
+    assert caught.value.status == "timeout" and "had run 3 s" in caught.value.feedback
 
 
 def test_many_slow_processes_are_stopped_by_what_the_candidate_is_allowed_in_all() -> None:
     from vevolve.sandbox import Limits
 
     slow = Candidate("import time\ndef f(): time.sleep(.2); return 1")
-    with Sandbox(arrays="numpy", limits=Limits(candidate_s=0.9)) as sandbox:
+    with Sandbox(arrays="numpy", limits=Limits(candidate_s=4)) as sandbox:
         subject = sandbox.subject(slow)
         with pytest.raises(CandidateFault) as caught:
             for _ in range(50):
                 subject.call("f", returns=Json())
-        assert caught.value.status == "timeout" and "0.9 s in all" in caught.value.feedback
+        assert caught.value.status == "timeout" and "4 s in all" in caught.value.feedback
         assert sandbox.subject(slow).call("f", returns=Json()) == 1
 
 
@@ -379,18 +379,18 @@ def test_a_short_answer_is_a_timeout_or_a_violation(fault: Fault) -> None:
     text = RUNTIME + "def f():\n    os.write(3, frame(runtime().nonce, body=bytes(4), length=8))\n    time.sleep(9)"
     assert fault(text, returns=Array("f8", ()), timeout=0.3).status == "timeout"
     text = RUNTIME + "def f():\n    os.write(3, frame(runtime().nonce, body=bytes(4)))\n    time.sleep(9)"
-    assert fault(text, returns=Array("f8", ()), timeout=0.3).status == "protocol"
+    assert fault(text, returns=Array("f8", ())).status == "protocol"
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 3, 5, 8, 255])
 def test_frames_of_a_strange_kind_are_refused(kind: int, fault: Fault) -> None:
     text = RUNTIME + f"def f():\n    os.write(3, frame(runtime().nonce, kind={kind}))\n    time.sleep(9)"
-    assert fault(text, returns=Array("f8", ()), timeout=2).status == "protocol"
+    assert fault(text, returns=Array("f8", ())).status == "protocol"
 
 
 def test_requests_without_a_service_are_refused(fault: Fault) -> None:
     text = RUNTIME + "def f():\n    os.write(3, frame(runtime().nonce, kind=4, body=bytes(3)))\n    time.sleep(9)"
-    assert fault(text, returns=Array("f8", ()), timeout=2).status == "protocol"
+    assert fault(text, returns=Array("f8", ())).status == "protocol"
 
 
 def test_a_pickle_is_data_and_its_code_never_runs(ask: Ask, fault: Fault, tmp_path: Path) -> None:

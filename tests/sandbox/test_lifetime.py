@@ -94,7 +94,7 @@ time.sleep(60)
         assert trusted.stdout is not None
         pids = trusted.stdout.readline().split()
         trusted.kill()
-    for _ in range(200):
+    for _ in range(1200):
         left = [pid for pid in pids if Path(f"/proc/{pid}").exists() and " Z " not in _stat(pid)]
         if not left:
             break
