@@ -99,7 +99,7 @@ class Bare:
             time.sleep(random.random() * self._delay)
         if self._examined is not None:
             self._examined.append(candidate.id)
-        return SimpleNamespace(candidate=candidate)
+        return SimpleNamespace(candidate=candidate, processes=0, cpu_s=0.0, containment=self.containment)
 
     def close(self) -> None: ...
 
