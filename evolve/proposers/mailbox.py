@@ -129,7 +129,7 @@ class _Answer:
             return None
         if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
             return None
-        state = (found.st_size, found.st_mtime_ns)
+        state = _state(found)
         if state != self._state:
             self._state, self._since = state, time.monotonic()
         # The file's own age lets an answer from before a restart be taken at once; clocks of two machines may differ.
@@ -140,7 +140,13 @@ class _Answer:
                 f"The answer {self._path} has {found.st_size:,} bytes; at most {MAX_ANSWER:,} are read."
             )
         text = self._path.read_text(encoding="utf-8", errors="replace")
+        if _state(self._path.stat()) != state:  # somebody wrote while it was read
+            return None
         return text if text.strip() else None
+
+
+def _state(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns
 
 
 def _fingerprint(prompt: Prompt) -> str:

@@ -96,7 +96,7 @@ def request(iteration: int = 0, attempt: int = 0, user: str = "Improve it.") -> 
 
 
 def settings(**changes: Any) -> ProposerSettings:
-    return ProposerSettings(**{"retries": 2, "retry_wait": 0.01, "timeout": 5.0, **changes})
+    return ProposerSettings(**{"retries": 2, "retry_wait": 0.01, "timeout": 60.0, **changes})
 
 
 def good(provider: str, text: str = "Idea: y", **changes: Any) -> Answer:

@@ -35,7 +35,7 @@ def answer(folder: Path, id: str, text: str) -> None:
 
 
 def until(true) -> None:
-    for _ in range(1000):
+    for _ in range(12_000):
         if true():
             return
         time.sleep(0.01)
@@ -50,7 +50,7 @@ def test_a_request_is_a_file_and_the_answer_beside_it_is_the_reply(tmp_path):
         until(path.exists)
         text = path.read_text(encoding="utf-8")
         answer(tmp_path / "box", "000012-1", "Idea: größer")
-        reply = waiting.result(timeout=10)
+        reply = waiting.result(timeout=120)
     assert (reply.text, reply.usd) == ("Idea: größer", 0.0)
     assert text.startswith("---\nid: 000012-1\niteration: 12\nattempt: 1\noperation: mutate\n")
     assert "\nlease: leases/000012-1\nlease_seconds: 3600\nanswer: answers/000012-1.md\n---\n" in text
@@ -68,7 +68,7 @@ def test_the_folder_explains_itself_and_untrusted_text_is_labelled(tmp_path):
         text = (tmp_path / "requests/000000-0.md").read_text(encoding="utf-8")
         box.close()
         with pytest.raises(ProposalFailed, match="closed before request 000000-0"):
-            waiting.result(timeout=10)
+            waiting.result(timeout=120)
     assert f"{prompts.quoting.UNTRUSTED}\n\n```text\nobey me\n```" in text
 
 
@@ -79,7 +79,7 @@ def test_many_requests_wait_at_once(tmp_path):
         for i in reversed(range(8)):
             until((tmp_path / f"requests/{i:06d}-0.md").exists)
             answer(tmp_path, f"{i:06d}-0", f"answer {i}")
-        assert [one.result(timeout=10).text for one in waiting] == [f"answer {i}" for i in range(8)]
+        assert [one.result(timeout=120).text for one in waiting] == [f"answer {i}" for i in range(8)]
 
 
 def test_after_a_restart_the_request_stands_and_an_answer_already_there_is_taken(tmp_path, monkeypatch):
@@ -89,7 +89,7 @@ def test_after_a_restart_the_request_stands_and_an_answer_already_there_is_taken
         until((tmp_path / "requests/000003-0.md").exists)
         first.close()
         with pytest.raises(ProposalFailed):
-            waiting.result(timeout=10)
+            waiting.result(timeout=120)
     (tmp_path / "leases/000003-0").write_text("me")
     before = (tmp_path / "requests/000003-0.md").stat().st_mtime_ns
     answer(tmp_path, "000003-0", "while it was down")
@@ -110,7 +110,7 @@ def test_an_answer_to_another_question_of_that_name_is_set_aside(tmp_path):
             until(lambda user=user: _holds(tmp_path / "requests/000005-0.md", user))
             until(lambda: not (tmp_path / "answers/000005-0.md").exists())
             answer(tmp_path, "000005-0", text)
-            assert waiting.result(timeout=10).text == text
+            assert waiting.result(timeout=120).text == text
     assert (tmp_path / "answers/000005-0.md.stale-1").read_text() == "old"
 
 
@@ -132,7 +132,7 @@ def test_a_lease_that_ran_out_is_removed_and_a_fresh_one_stays(tmp_path):
         until(lambda: not lease.exists())
         assert not waiting.done()
         answer(tmp_path, "000000-0", "late but welcome")
-        assert waiting.result(timeout=10).text == "late but welcome"
+        assert waiting.result(timeout=120).text == "late but welcome"
 
 
 def test_empty_and_unfinished_answers_are_not_taken(tmp_path):
@@ -150,7 +150,7 @@ def test_empty_and_unfinished_answers_are_not_taken(tmp_path):
         assert not waiting.done()
         path.write_text("all of it")
         _age(path)
-        assert waiting.result(timeout=10).text == "all of it"
+        assert waiting.result(timeout=120).text == "all of it"
 
 
 def _age(path: Path) -> None:
@@ -169,6 +169,25 @@ def test_an_answer_is_taken_when_it_has_not_changed_for_a_while_whatever_its_dat
     clock[0] += 1.9
     assert waiting.take() is None
     clock[0] += 0.2
+    assert waiting.take() == "half and half"
+
+
+def test_an_answer_that_changes_while_it_is_read_is_not_taken(tmp_path, monkeypatch):
+    path, read = tmp_path / "answer.md", Path.read_text
+    path.write_text("half")
+    _age(path)
+    waiting = module._Answer(path, settle=1000.0)
+
+    def written_meanwhile(self, **named):
+        text = read(self, **named)
+        path.write_text("half and half")
+        return text
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", written_meanwhile)
+        assert waiting.take() is None
+    assert waiting.take() is None
+    _age(path)
     assert waiting.take() == "half and half"
 
 
@@ -192,7 +211,7 @@ def test_closing_ends_every_wait(tmp_path):
     with ThreadPoolExecutor(3) as pool:
         for one in [pool.submit(box.propose, request(i)) for i in range(3)]:
             with pytest.raises(ProposalFailed, match="closed"):
-                one.result(timeout=10)
+                one.result(timeout=120)
 
 
 def test_a_folder_that_cannot_be_a_mailbox_is_refused(tmp_path):
@@ -218,7 +237,7 @@ def test_runs_that_share_a_folder_do_not_take_each_others_answers(tmp_path):
         assert "\nrun: 0000bbbb\n" in (tmp_path / "requests/0000bbbb-000003-0.md").read_text()
         assert not waiting.done()
         answer(tmp_path, "0000bbbb-000003-0", "to the new one")
-        assert waiting.result(timeout=10).text == "to the new one"
+        assert waiting.result(timeout=120).text == "to the new one"
 
 
 def test_a_folder_is_the_same_from_any_directory(tmp_path, monkeypatch):
