@@ -26,6 +26,7 @@ SINK_SHARE = 0.02
 WINDOW_SHARE = 0.3
 PLANES = 10
 TABLES = 150
+ROW = 3  # tables in one row of the index, a divisor of TABLES: fewer rows are asked for
 
 
 def normals(seed, d, count, device):
@@ -35,11 +36,11 @@ def normals(seed, d, count, device):
 
 
 def build(keys, rng):
-    """Return the bits of the centred keys, eight tokens in a byte, [PLANES * H * TABLES, bytes], their mean and facts:
-    the seed of the planes and how many tokens are covered."""
+    """Return the bits of the centred keys, eight tokens in a byte, [PLANES * H * TABLES / ROW, ROW * bytes], their mean
+    and facts: the seed of the planes and how many tokens are covered."""
     facts = torch.stack([torch.randint(2**62, (), generator=rng), torch.tensor(0)]).to(keys.device)
     mean = keys.mean(dim=1, keepdim=True)
-    empty = torch.empty(PLANES * len(keys) * TABLES, 0, dtype=torch.uint8, device=keys.device)
+    empty = torch.empty(PLANES * len(keys) * TABLES // ROW, 0, dtype=torch.uint8, device=keys.device)
     return append({"codes": empty, "mean": mean, "facts": facts}, keys)
 
 
@@ -47,10 +48,11 @@ def append(index, keys):
     """Hash generated keys too, centred by the prompt's mean."""
     seed, covered = index["facts"].tolist()
     bits = side(keys - index["mean"], normals(seed, keys.shape[2], PLANES, keys.device)).flatten(0, 2)
-    bits = torch.cat([unpack(index["codes"][:, covered // 8 :])[:, : covered % 8], bits], dim=1)
-    whole = index["codes"][:, : covered // 8]
+    codes = index["codes"].reshape(len(bits), -(-covered // 8))
+    bits = torch.cat([unpack(codes[:, covered // 8 :])[:, : covered % 8], bits], dim=1)
+    codes = torch.cat([codes[:, : covered // 8], pack(bits)], dim=1)
     facts = index["facts"] + torch.tensor([0, keys.shape[1]], device=keys.device)
-    return {"codes": torch.cat([whole, pack(bits)], dim=1), "mean": index["mean"], "facts": facts}
+    return {"codes": codes.view(len(codes) // ROW, -1), "mean": index["mean"], "facts": facts}
 
 
 def side(x, planes):
@@ -60,10 +62,12 @@ def side(x, planes):
 
 
 def pack(bits):
-    """Return bits [..., m] as bytes, uint8 [..., ceil(m / 8)]."""
-    bits = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8)).unflatten(-1, (-1, 8))
-    place = (2 ** torch.arange(8, device=bits.device)).byte()
-    return (bits * place).sum(dim=-1, dtype=torch.uint8)
+    """Return bits [..., m] as bytes, uint8 [..., ceil(m / 8)].
+
+    Eight bits, a byte each, are one number, whose product modulo 2^64 has them side by side in its highest byte.
+    """
+    eight = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8)).contiguous().view(torch.int64)
+    return (eight * 0x0102040810204080 >> 56).byte()
 
 
 def unpack(packed):
@@ -78,7 +82,7 @@ def retrieval(p):
     one head it is 1 - (1 - p)^(L - 1) (1 - p + L p). The logarithm of what is left of 1 keeps small chances exact.
     """
     group = p.shape[1]
-    tables = (TABLES - torch.arange(group, dtype=p.dtype, device=p.device)[:, None] + group - 1).div(group).floor()
+    tables = torch.tensor([[len(range(g, TABLES, group))] for g in range(group)], dtype=p.dtype, device=p.device)
     p = p.clamp(max=1 - 1e-9)
     none = (tables * torch.log1p(-p)).sum(dim=1)
     one = torch.log1p((tables * p / (1 - p)).sum(dim=1))
@@ -92,59 +96,59 @@ def depth(share):
     return max(sum(rate >= share for rate in rates), 1)
 
 
-def hits(query, index, cache, count):
+def hits(query, index, cache, mean, count):
     """Return which visible tokens collide in two tables or more of `count` planes, bool [H, n]."""
-    facts, mean = index["facts"], index["mean"]
-    packed = index.rows("codes", torch.arange(count * len(query) * TABLES, device=query.device))
-    packed, (seed, covered) = packed.view(count, len(query), TABLES, -1), facts.tolist()
+    seed, covered = index["facts"].tolist()
+    packed = index.rows("codes", torch.arange(count * len(query) * TABLES // ROW, device=query.device))
+    packed = packed.view(count, len(query), TABLES, -1)
     planes = normals(seed, query.shape[2], count, query.device)
     newest = cache.keys(torch.arange(covered, cache.n, device=query.device).expand(len(query), -1))
     own, fresh = side(torch.cat([query, newest - mean], dim=1), planes).tensor_split([query.shape[1]], dim=3)
     turn = (torch.arange(TABLES, device=query.device) % query.shape[1]).expand(*own.shape[:2], -1)
-    own = own.gather(3, turn[..., None])
-    mine = 255 * own.byte()
-    other = packed[0] ^ mine[0]
+    apart = torch.cat([packed, pack(fresh)], dim=3).bitwise_xor_(255 * own.gather(3, turn[..., None]).byte())
     for plane in range(1, count):
-        other |= packed[plane] ^ mine[plane]
-    older = unpack(twice(~other))[:, :covered] > 0
-    return torch.cat([older, (fresh == own).all(dim=0).sum(dim=1) >= 2], dim=1)
+        apart[0].bitwise_or_(apart[plane])
+    found, generated = unpack(twice(~apart[0])).bool().tensor_split([8 * packed.shape[3]], dim=1)
+    return torch.cat([found[:, :covered], generated[:, : newest.shape[1]]], dim=1)
 
 
-def twice(packed):
-    """Return which bits are set in two rows or more of uint8 [H, rows, b], as bytes [H, b]: halves are merged."""
-    once, two, rows = packed.clone(), torch.zeros_like(packed), packed.shape[1]
+def twice(once):
+    """Return which bits are set in two rows or more of uint8 [H, rows, b], as bytes [H, b]. Merges halves, in place."""
+    two, rows = torch.zeros_like(once), once.shape[1]
     while rows > 1:
-        upper, half = slice(rows - rows // 2, rows), slice(rows // 2)
-        two[:, half] |= two[:, upper] | once[:, half] & once[:, upper]
-        once[:, half] |= once[:, upper]
-        rows -= rows // 2
+        half = rows // 2
+        first, second = once[:, :half], once[:, rows - half : rows]
+        two[:, :half].bitwise_or_(two[:, rows - half : rows]).bitwise_or_(first & second)
+        first.bitwise_or_(second)
+        rows -= half
     return two[:, 0]
 
 
 def chance(query, keys, count):
     """Return P(retrieved) of centred keys [H, m, d] with tables of `count` planes, [H, m]."""
-    cosine = (
-        torch.nn.functional.normalize(query, dim=2).double() @ torch.nn.functional.normalize(keys, dim=2).double().mT
-    )
-    return retrieval((1 - cosine.clamp(-1, 1).acos() / math.pi) ** count).exp()
+    query, keys = query.double(), keys.double()
+    lengths = query.norm(dim=2)[:, :, None] * keys.norm(dim=2)[:, None]
+    cosine = (query @ keys.mT / lengths.clamp(min=1e-300)).clamp(-1, 1)
+    return retrieval((1 - cosine.acos() / math.pi) ** count).exp()
 
 
 def select(query, index, cache, budget, rng):
     """Return sinks and window (probability 1) and the sample (its inclusion probability): ids and prob [H, m]."""
     heads, n, tokens = len(query), cache.n, min(budget.tokens, cache.n)
-    sinks, window = math.ceil(SINK_SHARE * tokens), math.ceil(WINDOW_SHARE * tokens)
+    sinks = math.ceil(SINK_SHARE * tokens)
+    start = n - min(math.ceil(WINDOW_SHARE * tokens), tokens - sinks)
     place = torch.arange(n, device=query.device)
-    fixed = (place < sinks) | (place >= n - min(window, tokens - sinks))
-    fixed = fixed.nonzero().squeeze(1).expand(heads, -1)
-    left, drawn = n - fixed.shape[1], tokens - fixed.shape[1]
+    fixed = torch.cat([place[:sinks], place[start:]]).expand(heads, -1)
+    left, drawn = start - sinks, tokens - fixed.shape[1]
     if drawn == 0:
         return fixed, torch.ones(fixed.shape, device=query.device)
-    count = depth(drawn / left)
-    found = hits(query, index, cache, count).scatter(1, fixed, False)
-    order = (torch.rand(heads, n, generator=rng, device=query.device) + found).scatter(1, fixed, -1.0)
+    mean, count = index["mean"], depth(drawn / left)
+    found = hits(query, index, cache, mean, count)[:, sinks:start]
+    order = torch.rand(heads, n, generator=rng, device=query.device)[:, sinks:start] + found
     ids = order.topk(drawn, dim=1).indices  # retrieved tokens come first, in random order
     caught = found.sum(dim=1, keepdim=True)
-    prob = chance(query, cache.keys(ids) - index["mean"], count).float() * drawn / caught.clamp(min=drawn)
+    prob = chance(query, cache.keys(ids + sinks) - mean, count).float() * drawn / caught.clamp(min=drawn)
     spare = (drawn - caught).clamp(min=0) / (left - caught).clamp(min=1)
     prob = torch.where(caught >= drawn, prob, torch.where(found.gather(1, ids), 1.0, spare))
-    return torch.cat([fixed, ids], dim=1), torch.cat([torch.ones(fixed.shape, device=query.device), prob], dim=1)
+    ids, sure = torch.cat([fixed, ids + sinks], dim=1), torch.ones(fixed.shape, device=query.device)
+    return ids, torch.cat([sure, prob], dim=1)

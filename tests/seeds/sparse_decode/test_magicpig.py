@@ -46,13 +46,13 @@ def test_with_one_head_it_is_the_formula_of_the_paper_and_exact_for_small_chance
 @pytest.mark.parametrize("generated", [1, 70])
 def test_retrieved_are_the_tokens_that_collide_twice_counted_table_by_table(lab, group, generated):
     step, seed = lab.draw(heads=2, group=group, n=60 + generated, prompt=60, d=12), lab.load("magicpig")
-    seed.TABLES = 13
+    seed.TABLES = 15
     step.answer(seed, lab.tokens(20))
     index = step.built(seed)
     if generated > 64:
         index = step.appended(seed, index, 60, 124)
     planes = seed.normals(int(index["facts"][0]), 12, 3, "cpu").numpy()
-    found = seed.hits(step.query, lab.Index(index), step.cache, 3)
+    found = seed.hits(step.query, lab.Index(index), step.cache, index["mean"], 3)
     keys = step.keys[:, : step.n].numpy() - step.keys[:, :60].numpy().mean(axis=1, keepdims=True)
     for h in range(2):
         for j in range(step.n):
@@ -61,7 +61,7 @@ def test_retrieved_are_the_tokens_that_collide_twice_counted_table_by_table(lab,
                     (planes[k, t] @ keys[h, j] >= 0) == (planes[k, t] @ step.query[h, t % group].numpy() >= 0)
                     for k in range(3)
                 )
-                for t in range(13)
+                for t in range(15)
             )
             assert bool(found[h, j]) == (count >= 2)
 
@@ -71,7 +71,7 @@ def test_weighted_sums_are_unbiased_over_planes_and_draws(lab, group):
     """Where more tokens are retrieved than drawn, as `depth` sees to; 1,000 fresh sets of planes."""
     step, seed = lab.draw(heads=1, group=group, n=240, d=6, prompt=239, seed=3), lab.load("magicpig")
     step.query /= 2
-    seed.TABLES, seed.PLANES = 40, 4
+    seed.TABLES, seed.PLANES = 42, 4
     seed.depth = lambda share: 3
     sums = [step.sums(*step.answer(seed, lab.tokens(24), draw=i)) for i in range(1000)]
     for drawn, truth in zip(zip(*sums, strict=True), step.dense(), strict=True):
@@ -84,7 +84,8 @@ def test_too_few_retrieved_are_kept_for_sure_and_others_stand_for_the_rest(lab):
     step, seed = lab.draw(heads=2, group=2, n=150, prompt=149), lab.load("magicpig")
     seed.depth = lambda share: seed.PLANES  # few collide
     ids, prob = step.answer(seed, lab.tokens(100))
-    found = seed.hits(step.query, lab.Index(step.built(seed)), step.cache, seed.PLANES)
+    index = step.built(seed)
+    found = seed.hits(step.query, lab.Index(index), step.cache, index["mean"], seed.PLANES)
     for h in range(2):
         fixed = {0, 1, *range(150 - math.ceil(seed.WINDOW_SHARE * 100), 150)}
         caught = {j for j in range(150) if bool(found[h, j])} - fixed
