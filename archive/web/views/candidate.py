@@ -59,7 +59,6 @@ def candidate(sight: Sight, query: Mapping[str, str]) -> dict[str, Any]:
         ],
         "attempts": attempts(sight, record.id),
         "comparison": comparison(sight, record.id),
-        **sight.elites.to_json(record),
         "exchanges": [one.model_dump(exclude={"kind"}) for one in exchanges],
         "ancestors": [brief(sight, one.id) for one in ancestors],
         "children": [brief(sight, id) for id, one in sight.all.items() if record.id in one.parents][:50],

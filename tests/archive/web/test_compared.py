@@ -145,9 +145,10 @@ def test_the_feed_tells_comparisons(run: Path, serve: Serve) -> None:
 def test_a_candidate_shows_whom_it_met_and_every_document(run: Path, serve: Serve) -> None:
     served = serve(run)
     found = served.data(f"/run/r/c/{name(1)}.json")
-    assert (found["elite"], found["evidence"], found["level"], found["wins"]) == ("elite", 60.0, 0.025, 11)
-    assert (found["incumbent"], found["documents"], found["gain_lower"]) == (name(0), 12, 0.31)
     facts = found["comparison"]["facts"]
+    assert found["candidate"]["elite"] == found["comparison"]["place"] == facts["place"] == "elite"
+    assert (facts["evidence"], facts["level"], facts["wins"], facts["gain_lower"]) == (60.0, 0.025, 11, 0.31)
+    assert (facts["incumbent"]["id"], facts["claims"], found["level"]) == (name(0), [LABEL], "L2")
     assert (found["comparison"]["rank"], found["comparison"]["elites"], facts["needed"]) == (1, 1, 40.0)
     assert [one["id"] for one in found["comparison"]["met"]] == [name(2), name(3)]
     assert len(facts["documents"]) == 12 and not any(row["later"] for row in facts["documents"])
