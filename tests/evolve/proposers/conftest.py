@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +37,7 @@ class Server:
         self.script: list[Answer] = []
         self.seen: list[dict[str, Any]] = []
         self.lock = threading.Lock()
+        self.closed = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,7 +46,8 @@ class Server:
                 with server.lock:
                     answer = server.script[min(len(server.seen), len(server.script) - 1)]
                     server.seen.append({"path": self.path, "headers": str(self.headers), "body": json.loads(body)})
-                time.sleep(answer.sleep)
+                if server.closed.wait(answer.sleep):
+                    return
                 raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.content_type)
@@ -70,6 +71,7 @@ class Server:
         self.script = list(script)
 
     def close(self) -> None:
+        self.closed.set()
         self._http.shutdown()
         self._http.server_close()
 
