@@ -141,10 +141,12 @@ def traits(candidate: Candidate) -> tuple[str | None, bool]:
     """The hash of a program's syntax tree (None where it has none) and whether it declares `REFERENCE = True`.
 
     Kept for the last few programs, since hashing costs milliseconds, and a program is looked up as a possible
-    duplicate before it is told.
+    duplicate before it is told. The tree itself is not: it is thousands of objects, which the garbage collector would
+    walk again and again, at more than it costs to parse the program.
     """
+    read = Candidate(candidate.source, candidate.params)
     try:
-        return candidate.tree_hash, candidate.constants.get("REFERENCE") is True
+        return read.tree_hash, read.constants.get("REFERENCE") is True
     except (CandidateFault, RecursionError, MemoryError, ValueError):
         return None, False
 

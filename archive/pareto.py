@@ -212,8 +212,9 @@ def gain(known: Iterable[Loss], new: Iterable[Loss], reference: Loss) -> float:
 
 def contributions(losses: Sequence[Loss], reference: Loss) -> list[float]:
     """For each of distinct losses of which none dominates another, the hypervolume that would be lost without it."""
-    if len(reference) == 2 and all(x < reference[0] and y < reference[1] for x, y in losses):
-        order = sorted(range(len(losses)), key=losses.__getitem__)
+    if len(reference) == 2:
+        inside = [i for i, (x, y) in enumerate(losses) if x < reference[0] and y < reference[1]]
+        order = sorted(inside, key=losses.__getitem__)
         result = [0.0] * len(losses)
         for place, index in enumerate(order):
             x, y = losses[index]

@@ -11,6 +11,7 @@ An archive belongs to the thread that opened it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -176,6 +177,18 @@ class Archive:
         with database.explained(self.path):
             id = reading.resolve(self._db, prefix)
         return self._records(reading.among([id]))[0]
+
+    def told(self, prefix: str) -> Told:
+        """The event that told the candidate whose id begins so: all that its record holds of it. Raises as `record`.
+
+        By a whole id this is the quickest way to a program: one query, and no table but the log is read.
+        """
+        self._refresh()
+        query = "SELECT event FROM events WHERE seq = (SELECT seq FROM candidates WHERE id = ?)"
+        with database.explained(self.path):
+            row = self._db.execute(query, (prefix,)).fetchone()
+            row = row or self._db.execute(query, (reading.resolve(self._db, prefix),)).fetchone()
+        return Told.model_validate(json.loads(row[0]))
 
     def summaries(self, after: int = 0) -> list[Summary]:
         """The candidates without programs and verdicts; with `after`, those that later rows of the log changed."""

@@ -7,19 +7,18 @@ so that what is known when a question is put together depends on the event log a
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vevolve.archive.events import Told
 from vevolve.archive.fold import traits
-from vevolve.archive.pareto import contributions
 from vevolve.archive.reading import loss_of
-from vevolve.archive.standing import Standing
 from vevolve.evolve.proposers.contract import Operation
+from vevolve.evolve.weights import Weights
 from vevolve.prompts import Failure
 from vevolve.types import Candidate, Objective, Point, Seed, Split, Status, Verdict
 
@@ -68,56 +67,25 @@ class View:
         self.recent: deque[Failure] = deque(maxlen=SHOWN)
         """What a model is told not to repeat."""
         self._objectives = tuple(objectives)
-        self._standing = Standing(tuple(axis.loss(axis.worst) for axis in self._objectives))
-        self._children: dict[str, int] = {}
-        self._weights: list[float] | None = None
+        self.weights = Weights(tuple(axis.loss(axis.worst) for axis in self._objectives))
+        """Of `valid`, in its order."""
 
     def tell(self, told: Told, candidate: Candidate) -> None:
         """Take in the next iteration."""
         self.through = told.iteration
-        self._weights = None
+        self.weights.wear(told.parents)
         for parent in told.parents:
-            self._children[parent] = self._children.get(parent, 0) + 1
             if parent in self.failed and self.valid:
                 self.failed.remove(parent)
         verdict = told.verdict
         self.barren = self.barren + 1 if verdict.status in NOT_EVALUATED else 0
-        if verdict.valid and not is_reference(candidate) and candidate.id not in self._children:
-            self._children[candidate.id] = 0
+        if verdict.valid and not is_reference(candidate) and candidate.id not in self.weights:
             self.valid.append(candidate.id)
             losses = [loss_of(point.model_extra or {}, self._objectives) for point in points_of(verdict)]
-            self._standing.add(candidate.id, [loss for loss in losses if loss is not None])
+            self.weights.add(candidate.id, [loss for loss in losses if loss is not None])
         elif not verdict.valid and verdict.status not in NOT_EVALUATED:
             self.failed.append(candidate.id)
             self.recent.append(Failure(told.idea, verdict.status, verdict.feedback[:400]))
-
-    def weights(self) -> list[float]:
-        """How likely each of `valid` is to be a parent, as running sums.
-
-        One over the Pareto rank of its best operating point, up to doubled by what its points alone add to the
-        hypervolume of the front, and divided by one more than the number of its children (as ShinkaEvolve does, so
-        that no parent is worn out).
-        """
-        if self._weights is None:
-            ranks, worth = self._standing.ranks(), self._worth()
-            last = max(ranks.values(), default=0) + 1
-            self._weights = list(
-                itertools.accumulate(
-                    (1 + worth.get(one, 0.0)) / (ranks.get(one, last) * (1 + self._children[one])) for one in self.valid
-                )
-            )
-        return self._weights
-
-    def _worth(self) -> dict[str, float]:
-        """Candidate on the front -> the sum over its points of what the front would lose without that point, 0 to 1."""
-        front = self._standing.front()
-        worth: dict[str, float] = {}
-        for loss, alone in zip(front, contributions(front, self._standing.reference), strict=True):
-            owners = self._standing.owners[loss]
-            for owner in owners:
-                worth[owner] = worth.get(owner, 0.0) + alone / len(owners)
-        most = max(worth.values(), default=0.0) or 1.0
-        return {owner: own / most for owner, own in worth.items()}
 
 
 def points_of(verdict: Verdict, split: Split = "search", family: str = "") -> list[Point]:
@@ -147,10 +115,10 @@ def choose(view: View, seed: Seed) -> Choice:
 
 def _several(view: View, random_: random.Random, count: int, besides: Sequence[str]) -> list[str]:
     """Up to `count` different valid candidates by weight, none of `besides`."""
-    sums, found, taken = view.weights(), list[str](), set(besides)
-    count = min(count, len(view.valid) - len(taken.intersection(view.valid)))
+    sums, found, taken = view.weights.sums(), list[str](), set(besides)
+    count = min(count, len(view.valid) - sum(one in view.weights for one in taken))
     while len(found) < count:
-        place = bisect.bisect_right(sums, random_.random() * sums[-1])
+        place = int(np.searchsorted(sums, random_.random() * sums[-1], side="right"))
         one = view.valid[min(place, len(sums) - 1)]
         if one in taken:
             # Few candidates may hold nearly all the weight: an even draw keeps this short.

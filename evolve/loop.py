@@ -37,7 +37,7 @@ from vevolve.evolve.past import recover
 from vevolve.evolve.patience import Patience
 from vevolve.evolve.programs import Programs
 from vevolve.evolve.promotion import Promotions
-from vevolve.evolve.propose import Draft, is_free, propose, tree_hash
+from vevolve.evolve.propose import Draft, bare, is_free, propose, tree_hash
 from vevolve.evolve.proposers.contract import Proposer
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.threads import Threads
@@ -247,7 +247,7 @@ class Loop:
     def _examine(self, flight: Flight, candidate: Candidate) -> None:
         # Every candidate meets the same randomness, so that two are compared on equal terms and a change without
         # effect gains nothing by luck. The problem derives what a stage needs; candidates see only what follows.
-        job = Job(candidate, self._secret.derive("examine"))
+        job = Job(bare(candidate), self._secret.derive("examine"))
         self._submit(job, partial(setattr, flight, "verdict"), flight.iteration)
 
     def _submit(self, job: Job, then: Callable[[Verdict], None], iteration: int) -> None:

@@ -1,7 +1,7 @@
 """The programs that questions are made from, as the archive holds them. Those of late stay in memory.
 
 What a question may know of a program, its text and its verdict on `search`, never changes once it was examined. New
-programs and the best ones are parents and donors again and again, and reading one takes five queries and two parses.
+programs and the best ones are parents and donors again and again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from vevolve.archive import Archive
 from vevolve.archive.events import Told
 from vevolve.evolve.ask import NOT_EVALUATED
+from vevolve.evolve.past import candidate_of
 from vevolve.prompts import Shown
 from vevolve.types import Candidate, Verdict
 
 KEPT = 128
-"""Programs in memory, their syntax trees included: .35 MB for a long seed."""
+"""Programs in memory, as text."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Programs:
         """The program of that id. Raises `UnknownName` where the archive has none."""
         found = self._kept.get(id)
         if found is None:
-            record = self._archive.record(id)
-            found = Program(record.candidate, shown(record.candidate, record.verdict, record.idea))
+            told = self._archive.told(id)
+            found = program_of(told, candidate_of(told))
         return self._keep(found)
 
     def learn(self, told: Told, candidate: Candidate) -> None:
         """Keep a program that the archive took in just now. The first verdict on a program is the one that counts."""
         if told.verdict.status not in NOT_EVALUATED and candidate.id not in self._kept:
-            self._keep(Program(candidate, shown(candidate, told.verdict, told.idea)))
+            self._keep(program_of(told, candidate))
 
     def _keep(self, program: Program) -> Program:
         self._kept[program.candidate.id] = program
@@ -58,6 +59,11 @@ class Programs:
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return program
+
+
+def program_of(told: Told, candidate: Candidate) -> Program:
+    """A program as it was told, without anything of the `select` split."""
+    return Program(candidate, shown(candidate, told.verdict, told.idea))
 
 
 def shown(candidate: Candidate, verdict: Verdict, idea: str) -> Shown:

@@ -80,6 +80,11 @@ def tree_hash(candidate: Candidate) -> str:
     return traits(candidate)[0] or candidate.id
 
 
+def bare(candidate: Candidate) -> Candidate:
+    """The same program for whoever may derive much from it, such as a syntax tree: that goes when they are done."""
+    return Candidate(candidate.source, candidate.params)
+
+
 def propose(
     question: Question,
     *,
@@ -145,6 +150,7 @@ def _call(
     draws, calls = REDRAWS if is_free(question.proposer) else 1, 1
     reply = Reply(text="", model="")
     made: Draft | str = "no answer"
+    parents = tuple(map(bare, question.parents))
 
     def afford() -> bool:
         nonlocal calls
@@ -160,7 +166,7 @@ def _call(
                     attempt=attempt,
                     operation=question.choice.operation,
                     prompt=prompt,
-                    parents=question.parents,
+                    parents=parents,
                     donors=question.donors,
                     seed=question.seed.derive(attempt, draw),
                     run=run,

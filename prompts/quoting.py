@@ -16,7 +16,7 @@ HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 def fenced(text: str, language: str = "text") -> str:
     """`text` in a fence longer than any run of backticks in it."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    longest = max(map(len, re.findall("`+", text)), default=0) if "`" in text else 0
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.removesuffix(chr(10))}\n{fence}"
 
@@ -33,6 +33,8 @@ def written(text: str, language: str = "text") -> str:
 
 def printable(text: str) -> str:
     """Without control, direction and invisible characters, which could hide text from whoever reads it."""
+    if text.replace("\n", "").replace("\t", "").isprintable():  # as nearly all texts are; no hidden character counts as
+        return text
     text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n").replace("\r", "\n"))
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in HIDDEN)
 
