@@ -133,7 +133,8 @@ def _transplanted(program: Program, donor: Program, taken: set[str]) -> str:
     for node in donor.tree.body:
         names = bound(node) if isinstance(node, ast.Import | ast.ImportFrom) else _defined(node)
         lines = donor.block(node)
-        if not names & taken or lines is None:
+        again = isinstance(node, Function) and donor.functions[node.name] is not node  # the last definition counts
+        if not names & taken or lines is None or again:
             continue
         text = donor.data[slice(*lines)].decode().rstrip("\n") + "\n"
         own = next((program.functions[name] for name in names if name in program.functions), None)

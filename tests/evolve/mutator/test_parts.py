@@ -152,6 +152,11 @@ def test_functions_that_only_the_examiner_calls_pass_between_programs_with_the_s
     assert len(outcomes(graft_function, parent, [parse("SURE = True\n\n\n" + donor)])) == 1
 
 
+def test_of_a_function_that_a_donor_defines_twice_the_last_text_is_taken():
+    parent, twice = "def f(x):\n    return x\n", "def f(x):\n    return 'é'\n\n\ndef f(x):\n    return 2 * x\n"
+    assert outcomes(graft_function, parent, [parse(twice)]) == {"def f(x):\n    return 2 * x\n"}
+
+
 def test_equal_functions_are_not_swapped():
     relaid = PARENT.replace("    return x * SIZE", '    """New words."""\n    return (x * SIZE)')
     assert outcomes(graft_function, PARENT, [parse(relaid)]) == set()
