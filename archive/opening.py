@@ -54,7 +54,7 @@ def create(path: Path, started: Started) -> Opened:
         with database.transaction(db, file, then="start again"):
             schema.create(db, started.objectives)
             log.write(db, (0, log.GENESIS), time.time(), [started])
-        opened = _opened(db, file, lock)
+        opened = _opened(db, file, lock, database.stamp(file))
         undo.pop_all()
         return opened
 
@@ -73,20 +73,22 @@ def existing(path: Path, *, write: bool) -> Opened:
         raise ArchiveError(f"No run at {path}: expected the file {file}; `vevolve run` starts one.")
     with contextlib.ExitStack() as undo, database.explained(file):
         lock = undo.enter_context(database.lock(file)) if write else None
+        stamp = database.stamp(file)  # before connecting: a later one would hide a writer that comes in between
         db = undo.enter_context(contextlib.closing(database.connect_reader(file)))
+        stamp = (stamp[0] and database.has_writer(file), *stamp[1:])
         version = database.check(db, file)
         if write:
             db = undo.enter_context(contextlib.closing(database.connect_writer(file)))
         if version < schema.VERSION:
             db = undo.enter_context(contextlib.closing(_renewed(db, file, write)))
-        opened = _opened(db, file, lock)
+        opened = _opened(db, file, lock, stamp)
         undo.pop_all()
         return opened
 
 
-def _opened(db: sqlite3.Connection, path: Path, lock: IO[bytes] | None) -> Opened:
+def _opened(db: sqlite3.Connection, path: Path, lock: IO[bytes] | None, stamp: tuple[bool, int, int]) -> Opened:
     """All that is read before a database counts as open, so that a failure here closes what was opened."""
-    return Opened(db, path, lock, _first(db, path), database.stamp(path), log.head(db))
+    return Opened(db, path, lock, _first(db, path), stamp, log.head(db))
 
 
 def _first(db: sqlite3.Connection, path: Path) -> Started:

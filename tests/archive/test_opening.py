@@ -182,6 +182,28 @@ def test_an_archive_that_cannot_be_opened_is_not_kept_from_the_next_writer(
     assert kept.tb is not None, "the frames that failed are alive until here: no lock was given back by their end"
 
 
+def test_a_writer_that_comes_while_a_reader_opens_is_seen(
+    archive: Archive, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.close()
+    writers: list[Archive] = []
+    connect = database.connect_reader
+
+    def slow(path: Path) -> sqlite3.Connection:
+        """A connection between which and the next look at the files a writer begins."""
+        found = connect(path)
+        monkeypatch.undo()
+        writers.append(Archive.open(path, write=True))
+        writers[0].append(tell(1, "a = 1", (0.1, 0.1)))
+        return found
+
+    monkeypatch.setattr(database, "connect_reader", slow)
+    with Archive.open(archive.path) as reader, writers[0] as writer:
+        assert [record.iteration for record in reader.records()] == [1]
+        writer.append(tell(2, "a = 2", (0.1, 0.1)))
+        assert reader.head == writer.head == 3
+
+
 def breaks(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """The last that is read of a database before it is open fails."""
 
