@@ -370,7 +370,8 @@ class Archive:
             live, *_ = self._stamp
             if not live and (found := database.stamp(self.path)) != self._stamp:
                 self._db.close()
-                self._db, self._stamp = database.connect_reader(self.path), found
+                self._db = database.connect_reader(self.path)
+                self._stamp = (found[0] and database.has_writer(self.path), *found[1:])
             if log.head(self._db)[0] != self._head[0]:
                 self._absorb(list(log.read(self._db, self._head[0])))
 

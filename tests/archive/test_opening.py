@@ -204,6 +204,28 @@ def test_a_writer_that_comes_while_a_reader_opens_is_seen(
         assert reader.head == writer.head == 3
 
 
+def test_a_writer_that_ends_while_a_reader_looks_again_hides_no_later_one(
+    archive: Archive, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.close()
+    connect = database.connect_reader
+    with Archive.open(archive.path) as reader:
+        writer = Archive.open(archive.path, write=True)
+        writer.append(tell(1, "a = 1", (0.1, 0.1)))
+
+        def slow(path: Path) -> sqlite3.Connection:
+            """A connection before which a writer ends whose pending writes were still there at the look."""
+            monkeypatch.undo()
+            writer.close()
+            return connect(path)
+
+        monkeypatch.setattr(database, "connect_reader", slow)
+        assert reader.head == 2 and not database.has_writer(archive.path)
+        with Archive.open(archive.path, write=True) as later:
+            later.append(tell(2, "a = 2", (0.1, 0.1)))
+            assert reader.head == later.head == 3
+
+
 def breaks(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """The last that is read of a database before it is open fails."""
 
