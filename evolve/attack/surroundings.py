@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,9 @@ import vevolve
 
 KEY = "VEVOLVE_ATTACK_API_KEY"
 PREFIX = "sk-planted-"
+ECHO = "import sys\nwhile byte := sys.stdin.buffer.raw.read(1): sys.stdout.buffer.raw.write(byte)"
+ECHO_S = 30.0
+"""Within which the bystander answers, unless it was ended or stopped."""
 
 
 class Surroundings:
@@ -91,8 +95,9 @@ class Surroundings:
             self._plant()
             self._before = self._files()
         found += [f"it reached the listener at {name}" for name in self._reached()]
-        if self._bystander.poll() is not None:
+        if not self._stands():
             found.append("it ended another process")
+            self._dismiss()
             self._stand()
         return found
 
@@ -130,18 +135,33 @@ class Surroundings:
         return found
 
     def _stand(self) -> None:
-        """A process that does nothing and holds the secret, in its memory, its environment and its arguments."""
+        """A process that echoes and holds the secret, in its memory, its environment and its arguments."""
         self._bystander = subprocess.Popen(
-            [sys.executable, "-S", "-I", "-c", "import time; time.sleep(86400)", self.secret],
+            [sys.executable, "-S", "-I", "-c", ECHO, self.secret],
             env={KEY: self.secret},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
         )
+
+    def _stands(self) -> bool:
+        """Whether the bystander echoes. One that was killed may stay for a moment on a busy machine, and does not."""
+        asked, answers = self._bystander.stdin, self._bystander.stdout
+        assert asked is not None and answers is not None
+        try:
+            asked.write(b"?")
+        except BrokenPipeError:
+            return False
+        return bool(select.select([answers], [], [], ECHO_S)[0]) and answers.read(1) == b"?"
+
+    def _dismiss(self) -> None:
+        self._bystander.kill()
+        self._bystander.communicate()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bystander.kill()
-        self._bystander.wait()
+        self._dismiss()
         for listener in self._listeners:
             listener.close()
         os.close(self._open)
