@@ -178,4 +178,4 @@ def _print(problem: Problem, rows: list[dict[str, Any]]) -> None:
                 [n for n in names if n not in texts],
             )
     if any(row["stale"] for row in rows):
-        render.say("* measured on another version of the problem or of the method; --fresh measures anew")
+        render.say("* of another version of the problem or the method; --fresh measures anew")
