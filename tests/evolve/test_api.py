@@ -404,7 +404,8 @@ def test_a_run_may_be_driven_from_another_thread(start):
     run = start(evaluations=4)
     thread = threading.Thread(target=lambda: list(run))
     thread.start()
-    thread.join(30)
+    thread.join(120)
+    assert not thread.is_alive()
     assert run.archive.totals().evaluations == 4
 
 

@@ -58,16 +58,16 @@ def make_watched():
         containment = Containment(level="L1")
 
         def subject(self, candidate: object) -> object:
-            return type("S", (), {"candidate": candidate})()
+            known = {"candidate": candidate, "processes": 0, "cpu_s": 0.0, "containment": self.containment}
+            return type("S", (), known)()
 
         def close(self) -> None: ...
 
     return Inline(Watch(), Plain)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, monkeypatch, capfd):
-    elsewhere = _listeners()  # another cluster may run on this machine
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # another cluster's, which nobody asked for
     folder = tempfile.mkdtemp(prefix="t-", dir="/tmp")
@@ -85,7 +85,7 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         assert list(Path(folder).iterdir()), "the cluster's own folder"
         assert workers.containment.level == "L1"
         assert len(workers) == 2
-        reports = [workers.submit(Job(Candidate("look"), Seed.fresh())).result(60).report for _ in range(4)]
+        reports = [workers.submit(Job(Candidate("look"), Seed.fresh())).result(120).report for _ in range(4)]
         assert all(report["pid"] != os.getpid() for report in reports)
         for report in reports:
             assert str(ROOT) not in report["path"], "kernels/ must not be importable as `kernels`"
@@ -93,18 +93,18 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
             assert not report["kernels"].startswith(str(ROOT))
             assert not report["cwd"].startswith(str(ROOT))
         flag = tmp_path / "died"
-        assert workers.submit(Job(Candidate(f"die_once {flag}"), Seed.fresh())).result(60).valid
+        assert workers.submit(Job(Candidate(f"die_once {flag}"), Seed.fresh())).result(120).valid
         assert flag.exists()
         with pytest.raises(BadProblem, match=r"at .*test_cluster\.py:\d+: ZeroDivisionError: the evaluator is wrong"):
-            workers.submit(Job(Candidate("raise"), Seed.fresh())).result(60)
+            workers.submit(Job(Candidate("raise"), Seed.fresh())).result(120)
         with pytest.raises(WorkerFailure, match=r"tried twice: A worker's process was lost") as error:
-            workers.submit(Job(Candidate("die"), Seed.fresh())).result(60)
+            workers.submit(Job(Candidate("die"), Seed.fresh())).result(120)
         assert "\n" not in str(error.value)
-        assert workers.submit(Job(Candidate("look"), Seed.fresh())).result(60).valid, "the run can go on"
+        assert workers.submit(Job(Candidate("look"), Seed.fresh())).result(120).valid, "the run can go on"
         assert _printed_of_a_daemons_report(monkeypatch, capfd) == ""
         listeners = _listeners()
         assert listeners, "Ray listens somewhere"
-        assert listeners - elsewhere <= {
+        assert listeners <= {
             "0100007F",
             "0000000000000000FFFF00000100007F",
             "00000000000000000000000001000000",
@@ -115,7 +115,7 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
     Path(folder).rmdir()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_machine_with_another_problem_is_refused():
     with pytest.raises(WorkerFailure, match=r"The problem differs on .* \(hash none, here 0123456789ab\)"):
         cluster.open_hosts(1, recipe(), problem="0123456789abcdef")
@@ -165,7 +165,7 @@ def _printed_of_a_daemons_report(monkeypatch, capfd):
 
 
 def _listeners() -> set[str]:
-    """The local addresses on which processes of Ray's sessions listen, in the kernel's notation."""
+    """The local addresses on which the cluster of this process listens, in the kernel's notation."""
     sockets = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -173,12 +173,26 @@ def _listeners() -> set[str]:
             if fields[3] == "0A":
                 sockets[fields[9]] = fields[1].partition(":")[0]
     found = set()
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in _crew():
         try:
-            name = (process / "cmdline").read_bytes()
             links = [str(link.readlink()) for link in (process / "fd").iterdir()]
         except OSError:
             continue
-        if b"raylet" in name or b"gcs_server" in name or name.startswith(b"ray::"):
-            found |= {sockets[link[8:-1]] for link in links if link.startswith("socket:[") and link[8:-1] in sockets}
+        found |= {sockets[link[8:-1]] for link in links if link.startswith("socket:[") and link[8:-1] in sockets}
     return found
+
+
+def _crew() -> list[Path]:
+    """Ray's processes below this one. Another cluster may run on this machine, such as that of another test."""
+    parents, names = {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[process.name] = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            names[process.name] = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+    below, new = set(), {str(os.getpid())}
+    while new := {pid for pid, parent in parents.items() if parent in new}:
+        below |= new
+    rays = [pid for pid in below if pid in names and (b"ray" in names[pid] or b"gcs_server" in names[pid])]
+    return [Path("/proc") / pid for pid in rays]

@@ -85,14 +85,20 @@ def test_dollars_of_earlier_sessions_count(plane, tmp_path):
 
 
 DRIVER = """
-    import importlib.util, sys, pathlib
+    import importlib.util, sys, pathlib, time
     spec = importlib.util.spec_from_file_location("doubles", sys.argv[1])
     plane = importlib.util.module_from_spec(spec)
     sys.modules["doubles"] = plane
     spec.loader.exec_module(plane)
+
+    def reply(request):
+        if request.iteration > 35:
+            time.sleep(600)  # it is killed before it ends, however late
+        return plane.wander(request)
+
     config = plane.settings(evaluations=40, lag=4)
     with plane.begin(pathlib.Path(sys.argv[2]), config) as archive:
-        for event in plane.loop_of(archive, config, [plane.Model(delay=.01)], plane.crew(2, .01)).events():
+        for event in plane.loop_of(archive, config, [plane.Model(reply, delay=.01)], plane.crew(2, .01)).events():
             print(event.kind, flush=True)
 """
 

@@ -143,4 +143,5 @@ def test_a_certified_point_has_a_ring_on_the_plot(run: Certified, serve: Serve, 
     assert page.locator("a:has(.ring)").count() == 1
     assert ", certified" in page.locator("a:has(.ring)").get_attribute("aria-label")
     page.get_by_role("button", name="certified").click()
+    page.wait_for_function("() => !document.querySelector('.ring')")
     assert page.locator(".ring").count() == 0 and not page.faults

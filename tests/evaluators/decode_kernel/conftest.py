@@ -22,7 +22,7 @@ if importlib.util.find_spec("triton") is None:
 def interpreter():
     """A sandbox for all tests here. Its processes begin with Triton, since importing it takes longer than a verdict."""
     warm = dataclasses.replace(CPU, imports=("triton.language",), environment=(("TRITON_INTERPRET", "1"),))
-    with Sandbox(arrays="numpy", limits=Limits(call_s=4.0), profile=warm) as opened:
+    with Sandbox(arrays="numpy", limits=Limits(call_s=20.0), profile=warm) as opened:
         yield opened
 
 

@@ -60,7 +60,7 @@ def invoke(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[
 
 
 # Three commands that each start processes with torch and transformers: slow on a busy machine.
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_program_is_certified_verified_and_its_documents_give_the_same_again(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

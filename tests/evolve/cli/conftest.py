@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vevolve.evolve.cli import main
+from vevolve.types import Seed
 
 Invoke = Callable[..., "Outcome"]
 
@@ -42,9 +43,11 @@ def vevolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def evolved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of twelve evaluations. Read it, never write to it."""
     directory = tmp_path_factory.mktemp("cli") / "finished"
-    code = main(
-        ["run", "circle_packing/grid", "-n", "12", "--workers", "inline", "--directory", str(directory), "--json"]
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Seed, "fresh", classmethod(lambda cls: cls(b"the finished run")))
+        code = main(
+            ["run", "circle_packing/grid", "-n", "12", "--workers", "inline", "--directory", str(directory), "--json"]
+        )
     assert code == 0
     return directory
 
