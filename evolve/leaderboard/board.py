@@ -102,7 +102,9 @@ def columns(problem: Problem, found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else "-"
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _ratio(value: Any, dense: Any) -> str:

@@ -82,6 +82,12 @@ def test_the_model_stage_stands_beside_the_traces():
     assert "perplexity" not in board.columns(PROBLEM, rows([one("quest", 0.3)]))
 
 
+def test_thousands_are_written_out():
+    (row,) = [row for row in rows([one("quest", 0.3)]) if row["method"] == "quest"]
+    shown = [board.cells(PROBLEM, {**row, "at": {"index_bits": bits}})["index bits"] for bits in (1503.1, 999.4, 32.5)]
+    assert shown == ["1503", "999", "32.5"]
+
+
 def test_a_certificate_is_shown_with_its_program():
     (entry,) = [entry for entry in measured.entries(PROBLEM, []) if entry.method == "quest"]
     found = rows([one("quest", 0.3)], certificates={entry.candidate.id: "(.1, .1) certified"})

@@ -28,6 +28,8 @@ BITS = {
     "pqcache_tail": 12,
     "double_sparsity": 32,
     "magicpig": 1500,
+    "quest": 256,
+    "vattention": 256,
 }
 """Index bits a token and KV head at d = 128, from the methods' cost sheet; the indexer's are this repository's."""
 
