@@ -32,7 +32,7 @@ from vevolve.evolve import comparison
 from vevolve.evolve.config import Config
 from vevolve.evolve.line import ALPHA
 from vevolve.evolve.loop import Loop
-from vevolve.evolve.promotion import decided
+from vevolve.evolve.promotion import ABREAST, decided
 from vevolve.evolve.proposers.contract import Prompt, Reply, Request
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.setup import Task, Weighted
@@ -124,7 +124,7 @@ class Bare:
 
     def subject(self, candidate: Candidate) -> Any:
         """What the planted problem reads."""
-        return SimpleNamespace(candidate=candidate)
+        return SimpleNamespace(candidate=candidate, cpu_s=0.0, processes=0, containment=self.containment)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -218,9 +218,9 @@ def streams(runs: int = 100) -> None:
                 claimed = np.abs(draw.normal(effect * better, 6**-0.5)).tolist()
                 stream, made = Discoveries(ALPHA), np.zeros(200, dtype=bool)
                 for place in range(200):
-                    own, met = gains[:, place].tolist(), 1
-                    while met < documents and not decided(own[:met], claimed[place], 1 / stream.level):
-                        met += 1
+                    own, met = gains[:, place].tolist(), ABREAST
+                    while met < documents and not decided(own[:met], claimed[place], 1 / stream.level, documents):
+                        met += ABREAST
                     used += met
                     made[place], stream = stream.test(comparison.evidence(own[:met], claimed[place]))
                 false += int((made & ~better).sum())

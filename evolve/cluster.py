@@ -28,7 +28,7 @@ from vevolve.errors import BadInput, VEvolveError, WorkerFailure
 from vevolve.evaluators.contract import load
 from vevolve.evolve import connection
 from vevolve.evolve.connection import PAUSE_S, Stop, check, first_line, never
-from vevolve.evolve.workers import Inline, Job, SandboxOptions, Worker, Workers, inline
+from vevolve.evolve.workers import Inline, Job, Meeting, SandboxOptions, Worker, Workers, inline
 from vevolve.types import Containment, Verdict
 
 PLACE_S = 30.0
@@ -90,6 +90,10 @@ class Host:
         """The verdict of one job."""
         return self._worker.examine(job)
 
+    def meet(self, meeting: Meeting) -> tuple[Verdict, Verdict]:
+        """The verdicts on two programs."""
+        return self._worker.meet(meeting)
+
 
 class Actor:
     """A worker whose verifier lives in a Ray actor.
@@ -142,19 +146,26 @@ class Actor:
 
     def examine(self, job: Job) -> Verdict:
         """The verdict from the actor. An actor that fails is ended, so that `open` starts another."""
-        actor = self._actor
-        try:
-            verdict: Verdict = _get(actor.examine.remote(job), never)
-        except BaseException:
-            self.close()
-            raise
+        verdict: Verdict = self._answer("examine", job)
         return verdict
+
+    def meet(self, meeting: Meeting) -> tuple[Verdict, Verdict]:
+        """The verdicts from the actor, as `examine`."""
+        verdicts: tuple[Verdict, Verdict] = self._answer("meet", meeting)
+        return verdicts
 
     def close(self) -> None:
         """End the actor."""
         actor, self._actor = self._actor, None
         if actor is not None:
             _kill(actor)
+
+    def _answer(self, method: str, what: Job | Meeting) -> Any:
+        try:
+            return _get(getattr(self._actor, method).remote(what), never)
+        except BaseException:
+            self.close()
+            raise
 
     def _compare(self, opened: Opened) -> None:
         """Refuse a machine that would judge by other rules: its verdicts would not compare."""

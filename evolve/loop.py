@@ -30,6 +30,7 @@ from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
 from vevolve.evolve.flights import Comparison, Flight
+from vevolve.evolve.garbage import spared
 from vevolve.evolve.history import History
 from vevolve.evolve.inbox import Inbox
 from vevolve.evolve.journal import Journal
@@ -41,7 +42,7 @@ from vevolve.evolve.propose import Draft, bare, is_free, propose, tree_hash
 from vevolve.evolve.proposers.contract import Proposer
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.threads import Threads
-from vevolve.evolve.workers import Job, Workers
+from vevolve.evolve.workers import Job, Meeting, Workers
 from vevolve.types import Candidate, Seed, Verdict
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Loop:
         self._flights: dict[int, Flight] = {}
         self._held: Flight | None = None
         self._promotions = Promotions(
-            archive, secret, questions.problem, self._programs, config, self._submit, self._ending
+            archive, secret, questions.problem, self._programs, config, self._submit, self._meet, self._ending
         )
         self._resumed: dict[int, Asked] = {}
         self._callers = Threads(config.lag, "propose")
@@ -124,6 +125,10 @@ class Loop:
             ProposerError: a proposer failed for good; the archive says so.
             ArchiveError: the disk is full, or the database cannot be written.
         """
+        with spared():
+            yield from self._session()
+
+    def _session(self) -> Iterator[Event]:
         try:
             self._recover()
             if self._known.told < 0:
@@ -252,6 +257,9 @@ class Loop:
 
     def _submit(self, job: Job, then: Callable[[Verdict], None], iteration: int) -> None:
         self._inbox.expect(self._workers.submit(job), then, partial(self._failed, iteration))
+
+    def _meet(self, meeting: Meeting, then: Callable[[tuple[Verdict, Verdict]], None], iteration: int) -> None:
+        self._inbox.expect(self._workers.meet(meeting), then, partial(self._failed, iteration))
 
     # ------------------------------------------------------------------------------------------------------ tell
 

@@ -24,26 +24,33 @@ from vevolve.evolve import comparison
 from vevolve.evolve.ask import points_of
 from vevolve.evolve.config import Config
 from vevolve.evolve.flights import Comparison, Selection
-from vevolve.evolve.line import ALPHA, Line
+from vevolve.evolve.line import ALPHA, TRIAL, Line
 from vevolve.evolve.programs import Programs
-from vevolve.evolve.workers import Job
+from vevolve.evolve.workers import Job, Meeting
 from vevolve.types import Seed, Verdict
 
-TRIAL = 4
-"""Documents after which losing is first looked at, and those on which an elite is met again."""
+LOOK = 8
+"""Documents between two looks at whether going on is of any use, after that which follows the trial."""
+ABREAST = 2
+"""Documents that are met side by side: a fixed number, so that where a comparison ends depends on no workers."""
 
 Submit: TypeAlias = Callable[[Job, Callable[[Verdict], None], int], None]
 """Examine, go on with the verdict, and know whose iteration fails where the harness does."""
+Meet: TypeAlias = Callable[[Meeting, Callable[[tuple[Verdict, Verdict]], None], int], None]
+"""The same for two programs on one document."""
 
 
-def decided(gains: Sequence[float], claimed: float, enough: float) -> bool:
-    """Whether more documents are not worth their cost: it has won enough, or so far lost more than it won.
+def decided(gains: Sequence[float], claimed: float, enough: float, most: int) -> bool:
+    """Whether more documents are not worth their cost: it has won enough, or is not on its way to that.
 
-    E-values may be looked at as often as one likes. Whether it loses is looked at after 4, 8, 16, ... documents alone,
-    so that a bad beginning ends nothing.
+    E-values may be looked at as often as one likes, and to end without an elite is never an error of the test. On its
+    way is a capital of at least `enough` to the power of (met / most)^3: 1 at the start, `enough` at the end, and
+    little in between, since a gambler has to find out what to bet on. It is looked at after 4, 8, 16, 24, ...
+    documents alone, so that a bad beginning ends nothing.
     """
     capital, met = comparison.evidence(gains, claimed), len(gains)
-    return capital >= enough or (capital < 1 and met >= TRIAL and met & (met - 1) == 0)
+    looked = met == TRIAL or met % LOOK == 0
+    return capital >= enough or (looked and capital < enough ** ((met / most) ** 3))
 
 
 class Promotions:
@@ -56,6 +63,7 @@ class Promotions:
         programs: the candidates.
         config: lag, and the most fresh documents of a comparison.
         submit: hands a job to the workers.
+        meet: hands them a document that two programs meet.
         ending: whether the run is to end soon: no comparison is begun then, and none goes on to another document.
     """
 
@@ -67,10 +75,11 @@ class Promotions:
         programs: Programs,
         config: Config,
         submit: Submit,
+        meet: Meet,
         ending: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._archive, self._secret, self._programs, self._submit = archive, secret, programs, submit
-        self._ending = ending
+        self._archive, self._secret, self._programs = archive, secret, programs
+        self._submit, self._hand_over, self._ending = submit, meet, ending
         self._line = Line(problem, config)
 
     def __len__(self) -> int:
@@ -96,27 +105,31 @@ class Promotions:
                 self._submit(job, partial(setattr, one, "verdict"), one.iteration)
 
     def _meet(self, one: Comparison) -> None:
-        """Examine both programs on the next document, in jobs of its own: a failure there is one of that alone."""
+        """Let both meet the next documents, each in a job of its own: a failure there is one of that alone."""
         key = self._secret.derive("fresh", one.candidate, one.incumbent)
-        fresh = Fresh(key, one.before + len(one.gains))
-        verdicts: dict[str, Verdict] = {}
+        candidate, incumbent = (self._programs.named(id).candidate for id in (one.candidate, one.incumbent))
+        numbers = range(len(one.gains), min(len(one.gains) + ABREAST, self._most(one)))
+        verdicts: dict[int, tuple[Verdict, Verdict]] = {}
 
-        def arrived(id: str, verdict: Verdict) -> None:
-            verdicts[id] = verdict
-            if len(verdicts) == 2:
-                self._met(one, verdicts[one.candidate], verdicts[one.incumbent])
+        def arrived(number: int, both: tuple[Verdict, Verdict]) -> None:
+            verdicts[number] = both
+            if len(verdicts) == len(numbers):
+                self._met(one, [verdicts[number] for number in numbers])
 
-        for id in (one.candidate, one.incumbent):
-            job = Job(self._programs.named(id).candidate, fresh=fresh)
-            self._submit(job, partial(arrived, id), one.iteration)
+        for number in numbers:
+            meeting = Meeting(candidate, incumbent, Fresh(key, one.before + number), one.claims)
+            self._hand_over(meeting, partial(arrived, number), one.iteration)
 
-    def _met(self, one: Comparison, candidate: Verdict, incumbent: Verdict) -> None:
-        one.gains += (comparison.outcome(candidate, incumbent, one.claims, self._archive.objectives),)
-        one.workloads += (candidate.problem,)
-        most = min(TRIAL, self._line.most) if one.aged else self._line.most
-        one.done = len(one.gains) >= most or (not one.aged and decided(one.gains, one.claimed, one.enough))
+    def _met(self, one: Comparison, verdicts: Sequence[tuple[Verdict, Verdict]]) -> None:
+        objectives, most = self._archive.objectives, self._most(one)
+        one.gains += tuple(comparison.outcome(*both, one.claims, objectives) for both in verdicts)
+        one.workloads += tuple(candidate.problem for candidate, _ in verdicts)
+        one.done = len(one.gains) >= most or (not one.aged and decided(one.gains, one.claimed, one.enough, most))
         if not (one.done or self._ending()):
             self._meet(one)
+
+    def _most(self, one: Comparison) -> int:
+        return min(TRIAL, self._line.most) if one.aged else self._line.most
 
     # --------------------------------------------------------------------------------------------------- telling
 

@@ -12,38 +12,49 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from vevolve.errors import SandboxUnavailable, WorkerFailure
+from vevolve.evaluators import fresh
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.examination import examine
-from vevolve.evaluators.fresh import Fresh, examine_fresh
+from vevolve.evaluators.fresh import Fresh
 from vevolve.evolve.threads import Threads
 from vevolve.types import Candidate, Containment, Level, Seed, Subject, Value, Verdict
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One examination.
+    """One examination on stages of the cascade.
 
     Attributes:
         candidate: the program.
-        seed: the randomness of an examination on stages of the cascade. Fresh documents bring their own, in their key.
+        seed: the randomness of the examination.
         promotion: on the stages that decide promotion, not on those of the search.
-        fresh: on these documents, and on no stage of the cascade.
-
-    Raises:
-        ValueError: there is neither a seed nor documents to examine on.
     """
 
     candidate: Candidate
-    seed: Seed | None = None
+    seed: Seed
     promotion: bool = False
-    fresh: Fresh | None = None
 
-    def __post_init__(self) -> None:
-        if self.seed is None and self.fresh is None:
-            raise ValueError("a job needs a seed for the stages of the cascade, or fresh documents; it has neither")
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two programs on one fresh document, which brings its own randomness in its key.
+
+    Attributes:
+        candidate: the challenger.
+        incumbent: the other.
+        fresh: which document.
+        claims: labels of the operating points at which the challenger is examined.
+    """
+
+    candidate: Candidate
+    incumbent: Candidate
+    fresh: Fresh
+    claims: tuple[str, ...]
 
 
 class SandboxOptions(Value):
@@ -68,7 +79,7 @@ class Container(Protocol):
 
 
 class Worker(Protocol):
-    """Examines one job at a time."""
+    """Does one thing at a time."""
 
     def open(self) -> Containment:
         """Start, or start anew after a failure; say which layers hold."""
@@ -76,6 +87,10 @@ class Worker(Protocol):
 
     def examine(self, job: Job) -> Verdict:
         """The verdict. Raises only where the harness is broken."""
+        ...
+
+    def meet(self, meeting: Meeting) -> tuple[Verdict, Verdict]:
+        """The verdicts on the challenger and on the incumbent. Raises only where the harness is broken."""
         ...
 
     def close(self) -> None:
@@ -103,20 +118,24 @@ class Inline:
         return self._container.containment
 
     def examine(self, job: Job) -> Verdict:
-        """Walk the stages of one candidate, or examine it on fresh documents."""
-        container = self._container
-        if container is None:
-            raise RuntimeError("the worker is not open")
-        if job.fresh is not None:
-            return examine_fresh(self.problem, container.subject(job.candidate), job.fresh)
-        assert job.seed is not None
-        return examine(self.problem, container.subject(job.candidate), job.seed, promotion=job.promotion)
+        """Walk the stages of one candidate."""
+        return examine(self.problem, self._subject(job.candidate), job.seed, promotion=job.promotion)
+
+    def meet(self, meeting: Meeting) -> tuple[Verdict, Verdict]:
+        """Examine both on one fresh document, in processes of their own."""
+        challenger, incumbent = self._subject(meeting.candidate), self._subject(meeting.incumbent)
+        return fresh.meet(self.problem, challenger, incumbent, meeting.fresh, meeting.claims)
 
     def close(self) -> None:
         """End the container."""
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    def _subject(self, candidate: Candidate) -> Subject:
+        if self._container is None:
+            raise RuntimeError("the worker is not open")
+        return self._container.subject(candidate)
 
 
 class Workers:
@@ -154,7 +173,11 @@ class Workers:
 
     def submit(self, job: Job) -> Future[Verdict]:
         """Examine when a worker is free; the future raises what broke the harness twice."""
-        return self._threads.submit(lambda: self._examine(job))
+        return self._threads.submit(lambda: self._on_a_worker(job.candidate, lambda worker: worker.examine(job)))
+
+    def meet(self, meeting: Meeting) -> Future[tuple[Verdict, Verdict]]:
+        """Examine two programs on one document when a worker is free, as `submit`."""
+        return self._threads.submit(lambda: self._on_a_worker(meeting.candidate, lambda worker: worker.meet(meeting)))
 
     def close(self) -> None:
         """End the workers and what they hold. Jobs not begun are dropped."""
@@ -164,11 +187,11 @@ class Workers:
             worker.close()
         self._shutdown()
 
-    def _examine(self, job: Job) -> Verdict:
+    def _on_a_worker(self, candidate: Candidate, work: Callable[[Worker], T]) -> T:
         worker = self._idle.get()
         try:
             try:
-                return worker.examine(job)
+                return work(worker)
             except Exception:
                 if self._closed.is_set():
                     raise
@@ -179,10 +202,10 @@ class Workers:
                     f"{self.containment.level}; one archive takes one level. Check the machine, then resume."
                 )
             try:
-                return worker.examine(job)
+                return work(worker)
             except WorkerFailure as error:
                 raise WorkerFailure(
-                    f"Candidate {job.candidate.id[:8]} could not be examined, tried twice: {error}"
+                    f"Candidate {candidate.id[:8]} could not be examined, tried twice: {error}"
                 ) from error
         finally:
             self._idle.put(worker)

@@ -6,15 +6,25 @@ generator, of which a claim about "a fresh document" speaks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vevolve.evaluators.contract import Workload
 from vevolve.evaluators.fresh import STAGE
-from vevolve.evaluators.sparse_decode import synthetic
-from vevolve.evaluators.sparse_decode.workload import FAMILIES, FAMILY_FOLDED, FAMILY_STEPS, Case
-from vevolve.types import Seed
+from vevolve.evaluators.sparse_decode import scores, session, synthetic
+from vevolve.evaluators.sparse_decode.problem import problem
+from vevolve.evaluators.sparse_decode.workload import (
+    FAMILIES,
+    FAMILY_FOLDED,
+    FAMILY_STEPS,
+    Case,
+    operating_points,
+)
+from vevolve.types import Seed, Subject, Verdict
+
+COST = 0.25
 
 
 def draw(key: Seed) -> Workload:
@@ -35,3 +45,11 @@ def case(key: Seed) -> Case:
         return Case(document)
     steps = FAMILY_STEPS + FAMILY_FOLDED
     return Case(replace(document, steps=steps), asked=tuple(range(FAMILY_FOLDED, steps)))
+
+
+def examine(subject: Subject, workload: Workload, labels: Sequence[str]) -> Verdict:
+    """Ask as on any other document, at the operating points of these labels (all where there are none)."""
+    points = [point for point in operating_points(subject.candidate) if not labels or point.label in labels]
+    cases: Sequence[Case] = workload.cases
+    answered = session.run(subject, cases, points, workload.seed)
+    return problem.verdict(*scores.points(scores.blocks(answered, cases), answered, cases, STAGE.split))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections import Counter
 from concurrent.futures import Future
 
 import pytest
@@ -16,12 +15,12 @@ from vevolve.archive.events import Compared, Proposed, Selected, Told
 from vevolve.errors import ArchiveError
 from vevolve.evaluators.confidence.discoveries import Discoveries, share
 from vevolve.evaluators.contract import Problem, load
-from vevolve.evaluators.fresh import STAGE, generator
+from vevolve.evaluators.fresh import COST, STAGE, generator
 from vevolve.evolve import comparison
 from vevolve.evolve.flights import Comparison
-from vevolve.evolve.line import AGES, ALPHA
+from vevolve.evolve.line import AGES, ALPHA, SHARE, TRIAL, Line
 from vevolve.evolve.programs import Programs
-from vevolve.evolve.promotion import TRIAL, Promotions, decided
+from vevolve.evolve.promotion import ABREAST, Promotions, decided
 from vevolve.types import Candidate, Objective, Point, Seed, Verdict
 
 SHUFFLED = 0.005
@@ -50,7 +49,7 @@ def test_comparisons_are_made_and_some_make_elites(whole):
     assert any(event.elite for event in fresh)
     assert {len(event.gains) for event in fresh if not event.elite} <= {TRIAL, 2 * TRIAL, 12}
     assert all(
-        event.evidence * event.level >= 1 > comparison.evidence(event.gains[:-1], event.claimed) * event.level
+        event.evidence * event.level >= 1 > comparison.evidence(event.gains[:-ABREAST], event.claimed) * event.level
         for event in fresh
         if event.elite and len(event.gains) < 12
     )
@@ -121,17 +120,14 @@ def test_a_run_cut_off_around_a_comparison_goes_on_as_if_never_cut(plane, tmp_pa
 def test_a_stop_waits_for_no_comparison_at_the_end_and_a_resume_makes_it(plane, tmp_path):
     config = plane.settings(evaluations=40, lag=100, confirm=12)
     workers = plane.crew(2)
-    examine = workers.submit
     with plane.begin(tmp_path / "cut", config) as begun:
         loop = plane.loop_of(begun, config, [plane.Model()], workers)
 
-        def submit(job):
-            if job.fresh is None:
-                return examine(job)
+        def meet(meeting):
             loop.stop()
             return Future()  # never answered
 
-        workers.submit = submit
+        workers.meet = meet
         events = list(loop.events())
     workers.close()
     assert events[-1].reason == "stopped by the user"
@@ -150,26 +146,25 @@ def test_an_end_waits_for_no_comparison_though_iterations_stand_behind_it_and_no
 ):
     config = plane.settings(evaluations=40, lag=3, confirm=12, seconds=1e6)
     workers = plane.crew(2)
-    examine, met = workers.submit, []
+    examine, met = workers.meet, []
     with plane.begin(tmp_path / "cut", config) as begun:
         loop = plane.loop_of(begun, config, [plane.Model()], workers, grace=120.0)
 
-        def submit(job):
-            if job.fresh is None:
-                return examine(job)
-            met.append((job.fresh.key, job.fresh.number))
+        def meet(meeting):
+            met.append((meeting.fresh.key, meeting.fresh.number))
             if how == "seconds":
                 loop._clock.earlier += 1e6
             else:
                 loop.stop()
-            return examine(job) if answered else Future()
+            return examine(meeting) if answered else Future()
 
-        workers.submit = submit
+        workers.meet = meet
         events = list(loop.events())
         assert loop._deadline is None or time.monotonic() < loop._deadline, "it ended before its grace was over"
     workers.close()
     assert how in events[-1].reason
-    assert len(met) == 2 and len(set(met)) == 1
+    assert [number for _, number in met] == list(range(ABREAST))
+    assert len({key for key, _ in met}) == 1
     assert not any(isinstance(event, Compared) for event in events)
     resumed, _ = plane.run(tmp_path / "cut", plane.settings(evaluations=40, lag=3, confirm=12))
     straight, _ = plane.run(tmp_path / "straight", plane.settings(evaluations=40, lag=3, confirm=12))
@@ -242,10 +237,12 @@ class Stage:
 
     def __init__(self, plane, folder, wins, confirm=12):
         self.archive = plane.begin(folder, plane.settings(confirm=confirm))
-        self.jobs = []
+        self.meetings = []
         self.wins = wins
         config = plane.settings(lag=1, confirm=confirm)
-        self.promotions = Promotions(self.archive, plane.SECRET, Fated(), Programs(self.archive), config, self.examine)
+        self.promotions = Promotions(
+            self.archive, plane.SECRET, Fated(), Programs(self.archive), config, self.examine, self.meet
+        )
         self.ids = [self.tell(0, 0.9), self.tell(1, 0.6)]
 
     def tell(self, number, x):
@@ -262,14 +259,14 @@ class Stage:
         self.promotions.begin()
 
     def examine(self, job, then, iteration):
-        self.jobs.append(job)
         x = job.candidate.constants["X"]
-        if job.fresh is None:
-            points = [Point(label="only", split="select", left=x, right=x)]
-        else:
-            value = 0.5 if x == 0.9 else 0.4 if self.wins(job.fresh.number) else 0.6
-            points = [Point(label="only", split="sealed", left=value, right=value)]
-        then(Verdict(valid=True, points=tuple(points), problem="p"))
+        then(Verdict(valid=True, points=(Point(label="only", split="select", left=x, right=x),), problem="p"))
+
+    def meet(self, meeting, then, iteration):
+        self.meetings.append(meeting)
+        values = 0.4 if self.wins(meeting.fresh.number) else 0.6, 0.5
+        points = [Point(label="only", split="sealed", left=value, right=value) for value in values]
+        then(tuple(Verdict(valid=True, points=(point,), problem="p") for point in points))
 
     def settle(self):
         """Tell what is done, and return it."""
@@ -324,10 +321,9 @@ def test_one_that_loses_half_of_its_trial_costs_no_further_documents(plane, tmp_
 def test_both_meet_the_same_documents_which_no_other_pair_meets(plane, tmp_path):
     stage = Stage(plane, tmp_path, wins=lambda number: True)
     stage.settle()
-    drawn = [job.fresh for job in stage.jobs if job.fresh]
-    pairs = Counter((fresh.key, fresh.number) for fresh in drawn)
-    assert set(pairs.values()) == {2}
-    assert [number for _, number in pairs] == list(range(ENOUGH))
+    drawn = [meeting.fresh for meeting in stage.meetings]
+    assert {(one.candidate.id, one.incumbent.id) for one in stage.meetings} == {tuple(reversed(stage.ids))}
+    assert [fresh.number for fresh in drawn] == list(range(ENOUGH))
     assert len({fresh.own for fresh in drawn}) == ENOUGH, "and each has randomness of its own"
     other = plane.SECRET.derive("fresh", stage.ids[0], stage.ids[1])
     assert all(fresh.key != other for fresh in drawn)
@@ -345,7 +341,7 @@ def test_an_elite_that_loses_on_documents_it_had_not_met_is_demoted_as_it_ages(p
             met.append(event.aged)
     assert met[: len(places)] == [AGES[0], AGES[1]], "one that is demoted is compared no more"
     assert places == [True, False], "four lost documents may be chance; eight are not"
-    assert [job.fresh.number for job in stage.jobs if job.fresh][::2] == list(range(ENOUGH + 2 * TRIAL))
+    assert [meeting.fresh.number for meeting in stage.meetings] == list(range(ENOUGH + 2 * TRIAL))
     found = elites(stage.archive)
     assert found.compared[stage.ids[1]].place == "demoted"
     assert found.incumbents == [stage.ids[0]]
@@ -384,6 +380,53 @@ def test_an_age_that_falls_while_an_elite_waits_is_made_up_for(plane, tmp_path):
     assert [first.aged, second.aged] == [AGES[0], AGES[1]]
     stage.age(stage.promotions._line.told + 1)
     assert stage.settle() == []
+
+
+def test_comparisons_wait_until_enough_was_evaluated_for_their_documents(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: True)
+    line = stage.promotions._line
+    line._earned = 0.5  # documents an iteration
+    stage.settle()
+    assert (line._met, line.told) == (ENOUGH, 1), "the first was affordable, and overdrew"
+    stage.ids.append(stage.tell(2, 0.4))
+    assert [event.incumbent for event in stage.settle()] == [stage.ids[1]], "selected, and not compared"
+    stage.age(2 * ENOUGH)
+    assert stage.settle() == []
+    assert elites(stage.archive).compared.keys() == {stage.ids[1]}
+    assert not stage.promotions, "a run may end meanwhile"
+    stage.age(2 * ENOUGH + 1)
+    (late,) = stage.settle()
+    assert (late.candidate, late.told) == (stage.ids[2], 2 * ENOUGH + 1)
+
+
+def test_who_waits_for_a_comparison_follows_from_the_log_alone(plane, tmp_path):
+    stage = Stage(plane, tmp_path, wins=lambda number: True)
+    stage.promotions._line._earned = 0.5
+    stage.settle()
+    for number in (2, 3):
+        stage.tell(number, 1 / (number + 1))
+    stage.settle()
+    folded = Line(Fated(), plane.settings(lag=1, confirm=12))
+    folded._earned = 0.5
+    for entry in stage.archive.events(kinds=("told", "selected", "compared")):
+        folded.take(entry.event)
+    line = stage.promotions._line
+    assert [event.candidate for event in folded._postponed] == [event.candidate for event in line._postponed]
+    assert len(folded._postponed) == 2 and (folded._met, folded.told) == (line._met, line.told)
+
+
+def test_a_whole_run_spends_no_more_on_documents_than_their_share_and_what_was_under_way(whole):
+    archive, _ = whole
+    earned, met, told, most = SHARE / COST, 0, 0, 0
+    for entry in archive.events(kinds=("told", "compared")):
+        event = entry.event
+        if isinstance(event, Told):
+            told = event.iteration
+        else:
+            met += len(event.gains)
+            most = max(most, met - earned * told)
+    assert met > 2 * 12
+    assert most <= 3 * 12, "at most as many as could begin before the first of them was told"
 
 
 def test_a_promoted_program_is_unconfirmed_from_the_moment_it_waits_for_its_comparison(plane, tmp_path):
@@ -446,12 +489,29 @@ def test_equal_challengers_become_elites_no_more_often_than_stated():
     for _ in range(300):
         stream = Discoveries(ALPHA)
         for _ in range(25):
-            gains, met, claimed = draw.standard_normal(48).tolist(), 1, abs(draw.standard_normal()) / 2
-            while met < 48 and not decided(gains[:met], claimed, 1 / stream.level):
-                met += 1
+            gains, met, claimed = draw.standard_normal(48).tolist(), ABREAST, abs(draw.standard_normal()) / 2
+            while met < 48 and not decided(gains[:met], claimed, 1 / stream.level, 48):
+                met += ABREAST
             _, stream = stream.test(comparison.evidence(gains[:met], claimed))
         runs += stream.made > 0
     assert runs / 300 <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / 300) ** 0.5
+
+
+def test_what_is_not_on_its_way_ends_at_the_next_look_and_at_no_other_document():
+    gains, enough, most = [1.0, 1.0, 0.5, -0.3, -0.9] * 10, 500.0, 48
+    ends = [met for met in range(1, most) if decided(gains[:met], 1.0, enough, most)]
+    capital = [comparison.evidence(gains[:met], 1.0) for met in range(1, most)]
+    on_its_way = [found >= enough ** ((met / most) ** 3) for met, found in enumerate(capital, 1)]
+    assert max(capital) < enough
+    assert ends == [met for met in (TRIAL, 8, 16, 24, 32, 40) if not on_its_way[met - 1]]
+    assert any(capital[met - 1] > 1 for met in ends), "it had won more than it lost"
+    assert ends[0] > TRIAL, "a good beginning is given the time to show more"
+
+
+@pytest.mark.parametrize("met", range(1, 13))
+def test_a_clear_winner_is_on_its_way_at_every_look_until_it_has_won(met):
+    gains, enough = [1.0] * met, 500.0
+    assert decided(gains, 1.0, enough, 48) == (comparison.evidence(gains, 1.0) >= enough)
 
 
 FAILURES = (0.02, 0.05, 0.1, 0.2)
@@ -467,19 +527,18 @@ class Failing:
         self.stage = Stage(plane, folder, wins=lambda number: True, confirm=48)
         self.share = share
         self.promotions = self.stage.promotions
-        self.promotions._submit = self.examine
+        self.promotions._hand_over = self.meet
 
-    def examine(self, job, then, iteration):
+    def meet(self, meeting, then, iteration):
         import random
 
-        chance = random.Random(job.fresh.own.integer)
+        chance = random.Random(meeting.fresh.own.integer)
         broken, *luck = [chance.random() for _ in range(3)]
-        incumbent = job.candidate.id == self.stage.ids[0]
-        if incumbent and broken < self.share:
-            then(Verdict(valid=False, status="timeout", problem="p"))
-            return
-        value = 0.4 + 0.2 * luck[incumbent]
-        then(Verdict(valid=True, points=(Point(label="only", split="sealed", left=value, right=value),), problem="p"))
+        points = [Point(label="only", split="sealed", left=x, right=x) for x in (0.4 + 0.2 * one for one in luck)]
+        challenger, incumbent = (Verdict(valid=True, points=(point,), problem="p") for point in points)
+        if broken < self.share:
+            incumbent = Verdict(valid=False, status="timeout", problem="p")
+        then((challenger, incumbent))
 
     def elites(self, runs):
         """How many of so many comparisons at one level make an elite, and how many documents they met."""

@@ -8,7 +8,7 @@ from vevolve.archive import Archive
 from vevolve.archive.events import Ended
 from vevolve.errors import SandboxUnavailable
 from vevolve.evaluators.fresh import Fresh
-from vevolve.evolve.workers import Job, Workers
+from vevolve.evolve.workers import Job, Meeting, Workers
 from vevolve.types import Candidate, Containment, Seed
 
 
@@ -41,7 +41,7 @@ def job(plane, note=""):
 def test_a_job_whose_worker_broke_is_done_by_a_new_one(plane):
     brittle = Brittle(plane.make_bare(), {1})
     workers = Workers([brittle])
-    assert workers.submit(job(plane)).result(10).valid
+    assert workers.submit(job(plane)).result(120).valid
     assert (brittle.jobs, brittle.opened) == (2, 2)
     workers.close()
 
@@ -49,16 +49,16 @@ def test_a_job_whose_worker_broke_is_done_by_a_new_one(plane):
 def test_a_job_that_breaks_two_workers_raises_and_the_next_job_is_served(plane):
     workers = Workers([Brittle(plane.make_bare(), {1, 2})])
     with pytest.raises(OSError, match="zygote"):
-        workers.submit(job(plane)).result(10)
-    assert workers.submit(job(plane)).result(10).valid
+        workers.submit(job(plane)).result(120)
+    assert workers.submit(job(plane)).result(120).valid
     workers.close()
 
 
 def test_a_worker_that_comes_back_at_another_level_is_refused(plane):
     workers = Workers([Brittle(plane.make_bare(), {1, 3})])
-    assert workers.submit(job(plane)).result(10).valid
+    assert workers.submit(job(plane)).result(120).valid
     with pytest.raises(SandboxUnavailable, match="level L0, the others at L1"):
-        workers.submit(job(plane)).result(10)
+        workers.submit(job(plane)).result(120)
     workers.close()
 
 
@@ -89,12 +89,15 @@ def test_a_run_outlives_workers_that_break_once_in_a_while(plane, tmp_path):
     assert shaky.opened == 2
 
 
-def test_a_job_needs_randomness_of_its_own_or_fresh_documents(plane):
-    candidate = Candidate(plane.program(0.5, 0.5))
-    with pytest.raises(ValueError, match="it has neither"):
-        Job(candidate)
-    worker = plane.make_bare()
-    worker.open()
-    one, again, other = (worker.examine(Job(candidate, fresh=Fresh(Seed(b"key"), number))) for number in (3, 3, 4))
-    assert one.points == again.points != other.points
-    assert {point.split for point in one.points} == {"sealed"}
+def test_two_programs_meet_on_a_document_that_its_key_and_number_decide(plane):
+    challenger, incumbent = (Candidate(plane.program(x, 0.5)) for x in (0.4, 0.5))
+    workers = plane.crew(2)
+    one, again, other = (
+        workers.meet(Meeting(challenger, incumbent, Fresh(Seed(b"key"), number), ("only",))).result(10)
+        for number in (3, 3, 4)
+    )
+    workers.close()
+    assert [verdict.points for verdict in one] == [verdict.points for verdict in again]
+    assert all(verdict.points != elsewhere.points for verdict, elsewhere in zip(one, other, strict=True))
+    assert one[0].problem == one[1].problem != other[0].problem, "both met the same document"
+    assert {point.split for verdict in one for point in verdict.points} == {"sealed"}

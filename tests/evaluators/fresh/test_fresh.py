@@ -9,9 +9,10 @@ import pytest
 from vevolve.errors import BadProblem
 from vevolve.evaluators.circle_packing.problem import problem as circle_packing
 from vevolve.evaluators.contract import Problem, load
-from vevolve.evaluators.fresh import STAGE, Fresh, examine_fresh
+from vevolve.evaluators.examination import examine_workload
+from vevolve.evaluators.fresh import COST, STAGE, Fresh, cost, drawn, examine_fresh, meet
 from vevolve.evaluators.testing import PlainSubject, check
-from vevolve.types import Candidate, Seed
+from vevolve.types import Candidate, Seed, Verdict
 
 SOUND = '''
 import numpy as np
@@ -122,3 +123,41 @@ def test_a_problem_that_draws_no_fresh_documents_passes_the_suite_and_refuses_to
     with pytest.raises(BadProblem, match="draws no fresh documents"):
         examine_fresh(circle_packing, PlainSubject(HONEST), FRESH)
     assert complaint(circle_packing) == ""
+
+
+CLAIMS = {"sparse_decode": ("quest", ("64 tokens", "256 tokens")), "kv_quantization": ("int4", ("4.75 bits",))}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_meeting_gives_the_points_of_a_full_examination_of_the_challenger_those_that_it_claims(name: str) -> None:
+    problem, (seed, claims) = load(name), CLAIMS[name]
+    candidate = Candidate(problem.seed(seed).read_text())
+    challenger, incumbent = meet(
+        problem, PlainSubject(candidate, "torch"), PlainSubject(candidate, "torch"), FRESH, claims
+    )
+    whole = examine_workload(problem, PlainSubject(candidate, "torch"), drawn(problem, FRESH))
+    axes = [axis.name for axis in problem.objectives]
+
+    def figures(verdict: Verdict) -> dict[str, list[float]]:
+        return {point.label: [getattr(point, axis) for axis in axes] for point in verdict.points}
+
+    assert figures(incumbent) == figures(whole)
+    assert figures(challenger) == {label: figures(whole)[label] for label in claims}
+    assert challenger.problem == incumbent.problem == whole.problem, "one name for one document"
+    assert 0 < cost(problem) < 1
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_program_that_fails_at_a_meeting_has_an_invalid_verdict_and_the_other_is_examined(name: str) -> None:
+    problem, (seed, claims) = load(name), CLAIMS[name]
+    good, broken = (
+        Candidate(problem.seed(seed).read_text() + text)
+        for text in ("", "\ndef select(query): 1 / 0\nencode = select\n")
+    )
+    challenger, incumbent = meet(problem, PlainSubject(broken, "torch"), PlainSubject(good, "torch"), FRESH, claims)
+    assert not challenger.valid and challenger.status != "ok"
+    assert incumbent.valid
+
+
+def test_what_a_problem_elsewhere_draws_has_a_cost_that_is_assumed(tmp_path: Path) -> None:
+    assert cost(near(tmp_path)) == COST
