@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from vevolve.errors import BadInput
 from vevolve.evaluators.sparse_decode import recorder
 from vevolve.evaluators.sparse_decode.models import Model
+from vevolve.evaluators.sparse_decode.traces import FLOAT16_MAX
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +73,10 @@ class Context:
 
 
 def prefill(model: Model, ids: Sequence[int]) -> Context:
-    """Run a model densely over a context, or read from disk what an earlier run left."""
+    """Run a model densely over a context, or read from disk what an earlier run left.
+
+    Raises `BadInput` where a query, key or value is no finite float16.
+    """
 
     def run() -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}
@@ -79,6 +84,12 @@ def prefill(model: Model, ids: Sequence[int]) -> Context:
             found[f"q.{layer}"] = _grouped(query, key)
             found[f"k.{layer}"] = np.ascontiguousarray(key.half().cpu().numpy())
             found[f"v.{layer}"] = np.ascontiguousarray(value.half().cpu().numpy())
+        for name, tensor in found.items():
+            if not np.isfinite(tensor).all():
+                raise BadInput(
+                    f"{model.name}: {name}: expected values within ±{FLOAT16_MAX:.0f}, since prefills are kept as"
+                    f" float16; found {np.count_nonzero(~np.isfinite(tensor))} beyond, or no numbers."
+                )
         return found
 
     stored = _stored(_key(model, ids, "context"), run)

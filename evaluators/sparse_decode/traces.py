@@ -119,10 +119,11 @@ class Document:
 
     @functools.cached_property
     def hash(self) -> str:
-        """The sha256 of metadata and tensors, each tensor as float16."""
+        """The sha256 of metadata and tensors, each tensor as float16, or as float32 where it does not fit."""
         digest = hashlib.sha256(json.dumps(_metadata(self), sort_keys=True).encode())
         for name, tensor in sorted(_tensors(self).items()):
-            digest.update(f"{name}{tensor.shape}".encode() + tensor.astype("<f2").tobytes())
+            form = "<f2" if np.abs(tensor).max(initial=0.0) <= FLOAT16_MAX else "<f4"
+            digest.update(f"{name}{tensor.shape}".encode() + tensor.astype(form).tobytes())
         return digest.hexdigest()
 
 

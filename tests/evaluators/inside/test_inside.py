@@ -107,6 +107,17 @@ def test_a_prefill_is_what_the_layers_have_rounded_to_half_precision(llama):
             assert np.array_equal(getattr(found.layers[layer], name), rounded)
 
 
+def test_a_model_whose_values_pass_half_precision_is_refused_in_one_line_and_nothing_is_kept(tmp_path):
+    loud = small(CONFIGS["llama"]())
+    loud.network.model.layers[1].self_attn.v_proj.weight.data *= 1e8
+    with pytest.raises(
+        BadInput, match=r"small LlamaConfig: v\.1: expected values within ±65504.* found \d+ beyond"
+    ) as said:
+        prefill(loud, tokens(20))
+    assert "\n" not in str(said.value)
+    assert not list(tmp_path.glob("prefills/*"))
+
+
 def test_a_prefill_read_from_disk_is_the_one_that_was_computed(llama, tmp_path):
     first = prefill(llama, tokens(60))
     stored = list(tmp_path.glob("prefills/*.safetensors"))

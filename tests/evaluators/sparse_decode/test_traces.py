@@ -89,6 +89,15 @@ def test_the_hash_sees_tensors_and_metadata():
     assert len({document.hash, *(other.hash for other in others)}) == 5
 
 
+@pytest.mark.filterwarnings("error")
+def test_documents_of_values_beyond_float16_differ_by_them():
+    layer = Layer(*(tensor.astype(np.float32) for tensor in tensors().values()))
+    large = [Layer(layer.queries, layer.keys * scale, layer.values) for scale in (1e5, 2e5)]
+    assert min(np.abs(one.keys).max() for one in large) > traces.FLOAT16_MAX
+    hashes = {Document("a", "m", "t", "search", "prose", 3, {0: one}).hash for one in large}
+    assert len(hashes) == 2
+
+
 def test_absent_steps_mean_that_every_query_is_a_decode_step(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(tensors(), path, {key: value for key, value in METADATA.items() if key != "steps"})
