@@ -1,36 +1,173 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
-"""Dense decode over packed codes, a tile of tokens at a time.
+"""Dense decode over packed codes, a tile of tokens at a time, by one warp that waits for nobody.
 
-Codes are never scaled one by one. A key's scale belongs to a channel of the tile, so it goes to the query; a value's
-belongs to a token, so it goes to the weight; zero points become one number for each row. What is left for a code is to
-become a float: its bits are set into the mantissa of a power of two, and that power and the middle of all codes are
-taken off, which is exact, so that sums do not have to cancel.
+Nothing is done to a code but to set its bits into the mantissa of a power of two, two codes at a time: that is the code
+plus the power, as a float. All else is algebra. A key's step belongs to a channel of the tile, so it goes to the query;
+a value's belongs to a token, so it goes to the weight; zero points become one number for each row. What the powers add
+is taken off by a product of the powers alone with the same rounded queries and weights, so that it is exact but for the
+rounding of float32 sums, which is far below that of the queries and weights.
+
+Scores lie [tokens, rows] and sums [channels, rows]: tensor cores take 16 by 8 at a time, so that the few rows of a
+group are filled up to 8 and not to 16.
 """
 
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from vevolve.kernels.attend.merge_kernel import LOG2E, finish, weigh
+from vevolve.kernels.attend.merge_kernel import LOG2E, finish
 
 
 @triton.jit
-def words(codes, tile, column, WORDS: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PADDED: tl.constexpr):
-    """The packed codes of a tile, int16 [WORDS, WIDTH_PADDED]."""
-    at = codes + tile * (WORDS * WIDTH) + tl.arange(0, WORDS)[:, None] * WIDTH + column[None, :]
-    return tl.load(at) if WIDTH == WIDTH_PADDED else tl.load(at, (column < WIDTH)[None, :], 0)
+def words(codes, word, column, WIDTH: tl.constexpr, WIDTH_PADDED: tl.constexpr):
+    """Packed codes, int16, of the shape that word and column broadcast to."""
+    at = codes + word * WIDTH + column
+    return tl.load(at) if WIDTH == WIDTH_PADDED else tl.load(at, column < WIDTH, 0)
 
 
 @triton.jit
-def centred(
-    words, part: tl.constexpr, BITS: tl.constexpr, KIND: tl.constexpr, PATTERN: tl.constexpr, CENTRE: tl.constexpr
+def blocks(numbers, HALVINGS: tl.constexpr):
+    """A vector as a tuple of 2 ** HALVINGS equal blocks: one load ahead of time, and not many small ones in time."""
+    pieces = (numbers,)
+    for halving in tl.static_range(HALVINGS):
+        finer = ()
+        for piece in tl.static_range(1 << halving):
+            pair = tl.trans(tl.reshape(pieces[piece], (2, numbers.shape[0] >> (halving + 1))))
+            low, high = tl.split(pair)
+            finer = finer + (low, high)  # noqa: RUF005 (Triton knows no starred tuples)
+        pieces = finer
+    return pieces
+
+
+@triton.constexpr_function
+def slot(place, mantissa, field):
+    """The bit of a mantissa to which the field at a place of a word goes: as far as it fits, the one it has."""
+    return place % (mantissa // field * field)
+
+
+@triton.constexpr_function
+def middle(bits, mantissa):
+    """Of all codes; 0 where they are converted instead of set into a mantissa."""
+    return 1 << (bits - 1) if mantissa else 0
+
+
+@triton.constexpr_function
+def lift(part, bits, mantissa, field):
+    """What the powers of two add to the part-th codes of words, whose digits have `field` bits each, and the middle
+    of all codes: what is rounded is then multiplied by numbers around 0."""
+    places = [(digit, slot(bits * part + field * digit, mantissa, field)) for digit in range(bits // field)]
+    return float(middle(bits, mantissa) + sum(1 << (field * digit + mantissa - at) for digit, at in places))
+
+
+@triton.constexpr_function
+def mask(at, field):
+    """The bits of a field."""
+    return ((1 << field) - 1) << at
+
+
+@triton.constexpr_function
+def power(at, mantissa, bias):
+    """The bits of the power of two whose mantissa counts ones from bit `at` on."""
+    return (bias + mantissa - at) << mantissa
+
+
+@triton.constexpr_function
+def shifting(shift):
+    """Instruction: both halves of a register, shifted right; what comes from the other half is beyond any field."""
+    return f"shr.b32 $0, $1, {shift};"
+
+
+@triton.constexpr_function
+def setting(at, mantissa, bias, field):
+    """Instruction, of one step: in both halves of a register (it & mask) | power."""
+    return f"lop3.b32 $0, $1, {mask(at, field) * 0x10001:#x}, {power(at, mantissa, bias) * 0x10001:#x}, 0xEA;"
+
+
+@triton.jit
+def numbers(
+    words,
+    place: tl.constexpr,
+    FIELD: tl.constexpr,
+    KIND: tl.constexpr,
+    MANTISSA: tl.constexpr,
+    BIAS: tl.constexpr,
+    PAIRED: tl.constexpr,
 ):
-    """The part-th codes of words as floats less CENTRE, in which PATTERN's power of two is counted, if it is not 0."""
-    codes = (words >> (BITS * part)) & ((1 << BITS) - 1)
-    found = codes.to(KIND) if PATTERN == 0 else (codes | PATTERN).to(KIND, bitcast=True)
-    return (found - CENTRE).to(KIND)
+    """The FIELD bits at a place of words as floats, increased by a power of two unless MANTISSA is 0.
+
+    Halves of a register are worked on together where PAIRED; the compiler would take them apart.
+    """
+    if MANTISSA == 0:
+        found = ((words >> place) & ((1 << FIELD) - 1)).to(KIND)
+    else:
+        at: tl.constexpr = slot(place, MANTISSA, FIELD)
+        found = words
+        if PAIRED:
+            if place > at:
+                found = tl.inline_asm_elementwise(shifting(place - at), "=r,r", [found], tl.int16, is_pure=True, pack=2)
+            set_in: tl.constexpr = setting(at, MANTISSA, BIAS, FIELD)
+            found = tl.inline_asm_elementwise(set_in, "=r,r", [found], tl.int16, is_pure=True, pack=2)
+        else:
+            found = ((words >> (place - at)) & mask(at, FIELD)) | power(at, MANTISSA, BIAS)
+        found = found.to(KIND, bitcast=True)
+    return found
+
+
+@triton.jit
+def decline(scores, top, COUNT: tl.constexpr):
+    """The new maxima of rows after a tuple of scores [tokens, rows], and what fades sums under the old ones."""
+    highest = scores[0]
+    for block in tl.static_range(1, COUNT):
+        highest = tl.maximum(highest, scores[block])
+    higher = tl.maximum(top, tl.max(highest, axis=0))
+    return higher, tl.exp2(top - higher)
+
+
+@triton.jit
+def score_tile(
+    q,
+    factor,
+    codes,
+    scales,
+    column,
+    WIDTH: tl.constexpr,
+    BITS: tl.constexpr,
+    TILE: tl.constexpr,
+    CHUNK: tl.constexpr,
+    FIELD: tl.constexpr,
+    KIND: tl.constexpr,
+    DOT: tl.constexpr,
+    MANTISSA: tl.constexpr,
+    BIAS: tl.constexpr,
+    PAIRED: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WIDTH_PADDED: tl.constexpr,
+    ROWS_PADDED: tl.constexpr,
+):
+    """Scores of a tile by queries [d, rows], times factor: a tuple of [CHUNK, rows], parts within chunks."""
+    step = tl.load(scales + column, column < WIDTH, 0.0).to(tl.float32) * factor
+    zero = tl.load(scales + WIDTH + column, column < WIDTH, 0.0).to(tl.float32) * factor
+    scaled = (q.to(tl.float32) * step[:, None]).to(KIND)
+    base = tl.sum(q.to(tl.float32) * (zero + middle(BITS, MANTISSA) * step)[:, None], axis=0)[None, :] + tl.zeros(
+        (CHUNK, ROWS_PADDED), tl.float32
+    )
+    scores = ()
+    for chunk in tl.static_range(TILE * BITS // 16 // CHUNK):
+        word = chunk * CHUNK + tl.arange(0, CHUNK)
+        keys = words(codes, word[:, None], column[None, :], WIDTH, WIDTH_PADDED)
+        for part in tl.static_range(16 // BITS):
+            score = base
+            if MANTISSA:
+                lifted = tl.full((CHUNK, WIDTH_PADDED), -lift(part, BITS, MANTISSA, FIELD), DOT)
+                score = tl.dot(lifted, scaled.to(DOT), score, input_precision=PRECISION)
+            for digit in tl.static_range(BITS // FIELD):
+                found = numbers(keys, BITS * part + FIELD * digit, FIELD, KIND, MANTISSA, BIAS, PAIRED)
+                worth = scaled.to(DOT) * (1 << (FIELD * digit))
+                score = tl.dot(found.to(DOT), worth, score, input_precision=PRECISION)
+            scores = scores + (score,)  # noqa: RUF005 (as above)
+    return scores
 
 
 @triton.jit(do_not_specialize=["splits"])
@@ -54,9 +191,14 @@ def attend(
     WIDTH: tl.constexpr,
     BITS: tl.constexpr,
     TILE: tl.constexpr,
+    CHUNK: tl.constexpr,
+    HALVINGS: tl.constexpr,
+    FIELD: tl.constexpr,
     KIND: tl.constexpr,
-    PATTERN: tl.constexpr,
-    CENTRE: tl.constexpr,
+    DOT: tl.constexpr,
+    MANTISSA: tl.constexpr,
+    BIAS: tl.constexpr,
+    PAIRED: tl.constexpr,
     PRECISION: tl.constexpr,
     SPLITS_PADDED: tl.constexpr,
     WIDTH_PADDED: tl.constexpr,
@@ -71,7 +213,7 @@ def attend(
         gdc_launch_dependents()
         gdc_wait()
     WORDS: tl.constexpr = TILE * BITS // 16
-    MIDDLE: tl.constexpr = 1 << (BITS - 1)
+    PARTS: tl.constexpr = 16 // BITS
     split = tl.program_id(0)
     unit = tl.program_id(1)
     used = tl.load(lengths + unit // UNITS) // TILE
@@ -80,42 +222,69 @@ def attend(
     last = tl.minimum(first + share, used)
     column = tl.arange(0, WIDTH_PADDED)
     row = tl.arange(0, ROWS_PADDED)
-    word = tl.arange(0, WORDS)
-    inside = (row[:, None] < ROWS) & (column[None, :] < WIDTH)
-    at_query = (unit * ROWS + row[:, None]) * WIDTH + column[None, :]
-    q = tl.load(query + at_query, inside, 0.0).to(tl.float32) * (scale * LOG2E)
-    held_columns = column < WIDTH
+    inside = (column[:, None] < WIDTH) & (row[None, :] < ROWS)
+    q = tl.load(query + (unit * ROWS + row[None, :]) * WIDTH + column[:, None], inside, 0.0)
 
     top = tl.full((ROWS_PADDED,), float("-inf"), tl.float32)
-    mass = tl.zeros((ROWS_PADDED,), tl.float32)
-    offset = tl.zeros((ROWS_PADDED,), tl.float32)
-    held = tl.zeros((ROWS_PADDED, WIDTH_PADDED), tl.float32)
+    masses = tl.zeros((CHUNK, ROWS_PADDED), tl.float32)
+    offsets = tl.zeros((CHUNK, ROWS_PADDED), tl.float32)
+    lifts = tl.zeros((16, ROWS_PADDED), tl.float32)
+    held = tl.zeros((WIDTH_PADDED, ROWS_PADDED), tl.float32)
     for tile in tl.range(first, last, num_stages=STAGES):
         place = unit.to(tl.int64) * tiles + tile
-        keys = words(key_codes, place, column, WORDS, WIDTH, WIDTH_PADDED)
-        values = words(value_codes, place, column, WORDS, WIDTH, WIDTH_PADDED)
-        step = tl.load(key_scales + place * (2 * WIDTH) + column, held_columns, 0.0).to(tl.float32)
-        zero = tl.load(key_scales + place * (2 * WIDTH) + WIDTH + column, held_columns, 0.0).to(tl.float32)
-        scaled = (q * step[None, :]).to(KIND)
-        base = tl.sum(q * (zero + MIDDLE * step)[None, :], axis=1)
-        for part in tl.static_range(16 // BITS):
-            numbers = centred(keys, part, BITS, KIND, PATTERN, CENTRE)
-            score = tl.dot(scaled, tl.trans(numbers), input_precision=PRECISION) + base[:, None]
-            at = place * (2 * TILE) + part * WORDS + word
-            value_step = tl.load(value_scales + at).to(tl.float32)
-            value_zero = tl.load(value_scales + at + TILE).to(tl.float32)
-            weight, fade, top = weigh(score, top)
-            stepped = (weight * value_step[None, :]).to(KIND)
-            numbers = centred(values, part, BITS, KIND, PATTERN, CENTRE)
-            held = held * fade[:, None] + tl.dot(stepped, numbers, input_precision=PRECISION)
-            offset = offset * fade + tl.sum(weight * (value_zero + MIDDLE * value_step)[None, :], axis=1)
-            mass = mass * fade + tl.sum(weight, axis=1)
-    held += offset[:, None]
+        scores = score_tile(
+            q,
+            scale * LOG2E,
+            key_codes + place * (WORDS * WIDTH),
+            key_scales + place * (2 * WIDTH),
+            column,
+            WIDTH,
+            BITS,
+            TILE,
+            CHUNK,
+            FIELD,
+            KIND,
+            DOT,
+            MANTISSA,
+            BIAS,
+            PAIRED,
+            PRECISION,
+            WIDTH_PADDED,
+            ROWS_PADDED,
+        )
+        top, fade = decline(scores, top, TILE // CHUNK)
+        masses *= fade[None, :]
+        offsets *= fade[None, :]
+        lifts *= fade[None, :]
+        held *= fade[None, :]
+        token = place * (2 * TILE) + tl.arange(0, TILE)
+        steps = blocks(tl.load(value_scales + token), HALVINGS)
+        zeros = blocks(tl.load(value_scales + token + TILE), HALVINGS)
+        for chunk in tl.static_range(WORDS // CHUNK):
+            word = chunk * CHUNK + tl.arange(0, CHUNK)
+            at = value_codes + place * (WORDS * WIDTH)
+            values = words(at, word[None, :], column[:, None], WIDTH, WIDTH_PADDED)
+            for part in tl.static_range(PARTS):
+                step = steps[part * (WORDS // CHUNK) + chunk].to(tl.float32)
+                zero = zeros[part * (WORDS // CHUNK) + chunk].to(tl.float32)
+                weight = tl.exp2(scores[chunk * PARTS + part] - top[None, :])
+                stepped = (weight * step[:, None]).to(KIND)
+                masses += weight
+                offsets += weight * (zero + middle(BITS, MANTISSA) * step)[:, None]
+                if MANTISSA:
+                    lifted = tl.full((16, CHUNK), -lift(part, BITS, MANTISSA, FIELD), DOT)
+                    lifts = tl.dot(lifted, stepped.to(DOT), lifts, input_precision=PRECISION)
+                for digit in tl.static_range(BITS // FIELD):
+                    found = numbers(values, BITS * part + FIELD * digit, FIELD, KIND, MANTISSA, BIAS, PAIRED)
+                    worth = stepped.to(DOT) * (1 << (FIELD * digit))
+                    held = tl.dot(found.to(DOT), worth, held, input_precision=PRECISION)
+    # All 16 rows of lifts are the same.
+    held += (tl.sum(offsets, axis=0) + tl.max(lifts, axis=0))[None, :]
 
     finish(
         top,
-        mass,
-        held,
+        tl.sum(masses, axis=0),
+        tl.trans(held),
         partial,
         partial_stats,
         arrivals,

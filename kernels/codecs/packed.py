@@ -22,10 +22,14 @@ from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 TILE = 128
 WIDTHS_OF_CODES = (2, 4, 8)
 KINDS = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
-PATTERNS = {torch.bfloat16: (0x4300, 128.0), torch.float16: (0x6400, 1024.0)}
-"""The bits of a power of two whose mantissa has room for a code, and that power."""
-FILL = 4
-"""Programs for each core of the GPU."""
+FORMATS = {torch.bfloat16: (7, 127), torch.float16: (10, 15), torch.float32: (0, 0)}
+"""Bits of the mantissa, in which codes are set, and the bias of the exponent; 0 where codes are converted instead."""
+CHUNK = 16
+"""Words of a tile that are taken at a time."""
+FILL = {2: 8, 4: 9, 8: 6}
+"""Programs for each core of the GPU, by bits: as many as its registers and shared memory hold."""
+REGISTERS = 224
+"""Of a thread, for 4 bits and up to 8 rows of up to 128 channels: room for 9 programs, and nothing is spilled."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,8 @@ class Packed:
         *,
         scale: float | None = None,
         splits: int | None = None,
-        stages: int = 3,
-        warps: int = 2,
+        stages: int = 2,
+        warps: int | None = None,
         workspace: Workspace | None = None,
         out: tuple[torch.Tensor, torch.Tensor] | None = None,
         checked: bool = False,
@@ -104,7 +108,7 @@ class Packed:
             scale: of the scores; d ** -0.5 by default.
             splits: programs that share a head's tokens.
             stages: of the pipeline that fetches tiles ahead.
-            warps: of 32 threads.
+            warps: of 32 threads; 1 by default, 4 in float32, which has no tensor cores.
             workspace: to reuse, from `workspace`.
             out: where to write the results.
             checked: also look at the lengths, which waits for the device.
@@ -129,9 +133,11 @@ class Packed:
         if workspace.partial.numel() < batch * heads * splits * group * width:
             raise BadInput(f"Expected a workspace for {splits} splits, got one that is too small.")
         result, lse = out or (torch.empty_like(query), torch.empty(query.shape[:3], device=query.device))
-        kind = torch.float32 if INTERPRETED else query.dtype
-        exact = kind == torch.float32 or (kind == torch.bfloat16 and self.bits == 8)
-        pattern, lift = (0, 0.0) if exact else PATTERNS[kind]
+        mantissa, bias = FORMATS[query.dtype]
+        warps = warps or (1 if mantissa else 4)
+        widened = INTERPRETED and query.dtype == torch.bfloat16
+        padded, rows = power_of_two(width), max(8, power_of_two(group))
+        limited = mantissa > 0 and self.bits == 4 and warps == 1 and rows == 8 and padded <= 128
         launch(
             kernel,
             (splits, batch * heads),
@@ -154,18 +160,24 @@ class Packed:
             WIDTH=width,
             BITS=self.bits,
             TILE=TILE,
-            KIND=KINDS[kind],
-            PATTERN=pattern,
-            CENTRE=lift + (1 << (self.bits - 1)),
-            PRECISION="ieee" if kind == torch.float32 else "tf32",
+            CHUNK=CHUNK,
+            HALVINGS=(TILE // CHUNK).bit_length() - 1,
+            FIELD=4 if 0 < mantissa < self.bits else self.bits,
+            KIND=KINDS[query.dtype],
+            DOT=KINDS[torch.float32 if widened else query.dtype],
+            MANTISSA=mantissa,
+            BIAS=bias,
+            PAIRED=not INTERPRETED,
+            PRECISION="ieee" if mantissa == 0 else "tf32",
             SPLITS_PADDED=power_of_two(splits),
-            WIDTH_PADDED=power_of_two(width),
-            ROWS_PADDED=max(16, power_of_two(group)),
+            WIDTH_PADDED=padded,
+            ROWS_PADDED=rows,
             ROWS_MERGED=power_of_two(group),
-            MERGED=min(16, power_of_two(splits)),
+            MERGED=min(merged_at_once(power_of_two(group) * padded, warps), power_of_two(splits)),
             STAGES=stages,
             OVERLAP=overlaps(query.device),
             num_warps=warps,
+            **({"maxnreg": REGISTERS} if limited else {}),
             **options(query.device),
         )
         return result, lse
@@ -175,7 +187,12 @@ class Packed:
         if query.device.type != "cuda":
             return min(2, tiles)
         cores = torch.cuda.get_device_properties(query.device).multi_processor_count
-        return max(1, min(64, FILL * cores // units, tiles // 2))
+        return max(1, min(64, FILL[self.bits] * cores // units, tiles // 2))
+
+
+def merged_at_once(elements: int, warps: int) -> int:
+    """Splits whose sums of so many elements are held at once, a power of two: in 64 registers of each thread."""
+    return max(1, min(16, 64 * 32 * warps // elements))
 
 
 def to_words(codes: torch.Tensor, bits: int) -> torch.Tensor:

@@ -19,10 +19,12 @@ from vevolve.errors import BadInput
 from vevolve.kernels.attend.attend import Workspace
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
-from vevolve.kernels.codecs.packed import FILL, TILE, WIDTHS_OF_CODES, from_words, to_words
+from vevolve.kernels.codecs.packed import TILE, WIDTHS_OF_CODES, from_words, to_words
 from vevolve.kernels.codecs.rotated_kernel import attend as kernel
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 
+FILL = 4
+"""Programs for each core of the GPU."""
 ORTHOGONAL = 1e-3
 """How far R R^T may be from the identity."""
 POINTS = 20_000

@@ -75,8 +75,8 @@ def attend(
     held = tl.zeros((ROWS_PADDED, WIDTH_PADDED), tl.float32)
     for tile in range(first, last):
         at_tile = unit.to(tl.int64) * tiles + tile
-        keys = words(key_codes, at_tile, column, WORDS, WIDTH, WIDTH_PADDED)
-        values = words(value_codes, at_tile, column, WORDS, WIDTH, WIDTH_PADDED)
+        keys = words(key_codes + at_tile * (WORDS * WIDTH), word[:, None], column[None, :], WIDTH, WIDTH_PADDED)
+        values = words(value_codes + at_tile * (WORDS * WIDTH), word[:, None], column[None, :], WIDTH, WIDTH_PADDED)
         for part in tl.range(16 // BITS, num_stages=1):  # fetching look-ups ahead would fill the shared memory
             token = part * WORDS + word
             live = tile * TILE + token < used

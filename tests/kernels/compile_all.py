@@ -35,8 +35,8 @@ TYPES = {
 DISASSEMBLER = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
-def compile_launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
-    """What stands in for `launch`."""
+def compiled(kernel: Any, *arguments: Any, **named: Any) -> Any:
+    """What Triton makes for an H200 of a kernel that would be launched with these arguments."""
     signature: dict[str, str] = {}
     hints: dict[tuple[int], list[list[Any]]] = {}
     for place, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
@@ -50,7 +50,12 @@ def compile_launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **named:
     choices = {name: value for name, value in named.items() if name not in kernel.arg_names}
     signature |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(kernel, signature, constants, hints)
-    found = triton.compile(source, target=H200, options=choices | {"launch_pdl": True})
+    return triton.compile(source, target=H200, options=choices | {"launch_pdl": True})
+
+
+def compile_launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
+    """What stands in for `launch`."""
+    found = compiled(kernel, *arguments, **named)
     registers, stack = usage(found.asm["cubin"])
     print(f"{kernel.__module__.removeprefix('vevolve.kernels.')}.{kernel.__name__}", end=" ")
     print(f"shared {found.metadata.shared} registers {registers} stack {stack}", flush=True)

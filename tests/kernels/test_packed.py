@@ -9,7 +9,8 @@ from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
 from vevolve.kernels.cache import Cache
-from vevolve.kernels.codecs.packed import TILE, Packed
+from vevolve.kernels.codecs.kernel import lift, middle, setting, shifting, slot
+from vevolve.kernels.codecs.packed import FORMATS, TILE, Packed
 
 
 def _case(
@@ -31,6 +32,8 @@ def _case(
         pytest.param((256,), 1, 1, 128, 2, torch.float16, id="2-bits-G1"),
         pytest.param((256,), 2, 5, 64, 8, torch.bfloat16, id="8-bits-G5"),
         pytest.param((128,), 1, 8, 256, 8, torch.float32, id="8-bits-one-tile-d256"),
+        pytest.param((128,), 1, 9, 96, 2, torch.bfloat16, id="2-bits-G9-d96"),
+        pytest.param((256,), 1, 2, 64, 8, torch.float16, id="8-bits-G2"),
     ],
 )
 def test_attention_over_codes_is_attention_over_what_they_unpack_to(
@@ -43,6 +46,43 @@ def test_attention_over_codes_is_attention_over_what_they_unpack_to(
     truth, true_lse = naive.attend(query, cache)
     assert relative_error(out, truth) < TOLERANCE[dtype]
     assert torch.allclose(lse.double(), true_lse, atol=5 * TOLERANCE[dtype])
+
+
+def _run(instruction: str, register: int) -> int:
+    """What an instruction leaves in its destination: a shift to the right, or any function of three bits."""
+    name, words = instruction.rstrip(";").split(" ", 1)
+    assert words.startswith("$0, $1, ")
+    given = [int(word, 0) for word in words.split(", ")[2:]]
+    if name == "shr.b32":
+        return register >> given[0]
+    assert name == "lop3.b32"
+    second, third, table = given
+    places = [register >> bit & 1 | (second >> bit & 1) << 1 | (third >> bit & 1) << 2 for bit in range(32)]
+    # PTX counts the first operand's bit as 4 and the third's as 1.
+    turned = [(place & 1) << 2 | place & 2 | place >> 2 for place in places]
+    return sum((table >> place & 1) << bit for bit, place in enumerate(turned))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_instructions_for_two_codes_at_a_time_make_floats_of_both(bits: int, dtype: torch.dtype) -> None:
+    # They do not run under the interpreter, which does the same with plain operations.
+    mantissa, bias = FORMATS[dtype]
+    field = 4 if mantissa < bits else bits
+    pairs = torch.randint(0, 1 << 32, (20,), generator=torch.Generator().manual_seed(3)).tolist()
+    for part in range(16 // bits):
+        found = torch.zeros(len(pairs), 2)
+        for digit in range(bits // field):
+            place = bits * part + field * digit
+            at = slot(place, mantissa, field)
+            moved = [_run(shifting(place - at), pair) if place > at else pair for pair in pairs]
+            made = torch.tensor([_run(setting(at, mantissa, bias, field), pair) for pair in moved])
+            halves = torch.stack([made & 0xFFFF, made >> 16], dim=1)
+            found += halves.to(torch.int16).view(dtype).float() * 2 ** (field * digit)
+        codes = torch.tensor(
+            [[pair >> shift & (1 << bits) - 1 for shift in (bits * part, 16 + bits * part)] for pair in pairs]
+        )
+        assert torch.equal(found - lift(part, bits, mantissa, field) + middle(bits, mantissa), codes.float())
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
