@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import moocore
 import numpy as np
 import pytest
@@ -84,6 +86,32 @@ def test_a_standing_fed_one_by_one_is_the_one_computed_at_once(objectives: int, 
     assert fed.ranks() == {str(i): rank for i, rank in enumerate(pareto.ranks(losses))}
     assert set(fed.front()) == set(pareto.front(losses))
     assert fed.hypervolume() == pytest.approx(pareto.hypervolume(losses, reference), abs=1e-12)
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_the_front_and_the_changes_of_rank_follow_each_loss(objectives: int) -> None:
+    chance, reference = random.Random(objectives), (1.0,) * objectives
+    standing, seen, ranks = Standing(reference), list[pareto.Loss](), dict[str, int]()
+    for number in range(80):
+        loss = tuple(chance.randint(0, 9) / 9 for _ in reference)
+        front, owners, edition = set(standing.front()), dict(standing.owners), standing.edition
+        standing.add(str(number), [loss])
+        seen.append(loss)
+        assert set(standing.front()) == set(pareto.front(seen))
+        same = front == set(standing.front()) and all(owners[one] == standing.owners[one] for one in front)
+        assert (standing.edition == edition) == same
+        if number % 3 == 0:
+            changed = standing.settle()
+            assert all(ranks.get(one) != rank for one, rank in changed.items())
+            ranks.update(changed)
+            assert ranks == {str(i): rank for i, rank in enumerate(pareto.ranks(seen))}
+
+
+def test_a_point_on_the_edge_adds_nothing_and_hides_nothing() -> None:
+    losses = [(0.1, 1.0), (0.2, 0.6), (0.5, 0.3), (1.0, 0.1)]
+    alone = [pareto.gain([*losses[:i], *losses[i + 1 :]], [loss], (1.0, 1.0)) for i, loss in enumerate(losses)]
+    assert pareto.contributions(losses, (1.0, 1.0)) == alone
+    assert alone[0] == alone[3] == 0.0 < alone[1]
 
 
 def test_a_candidate_ranks_by_its_best_point() -> None:

@@ -122,6 +122,19 @@ def test_an_id_is_found_by_its_beginning_and_the_nearest_is_offered(archive: Arc
         archive.record("%%%%")
 
 
+def test_the_event_that_told_a_candidate_is_the_one_that_its_record_is_of(
+    archive: Archive, tell: Tell, fail: Callable[..., Verdict]
+) -> None:
+    archive.append(tell(1, "x = 1", idea="none", verdict=fail("unapplied")))
+    told, other = tell(2, "x = 1", (0.1, 0.5), idea="\ud800"), tell(3, "y = 1", (0.2, 0.4))
+    archive.append(told, other, tell(4, "x = 1", verdict=fail("duplicate")))
+
+    assert archive.told(name("x = 1")) == told
+    assert archive.told(name("y = 1")[:8]) == other
+    with pytest.raises(UnknownName):
+        archive.told("%%%%")
+
+
 def test_a_program_told_twice_keeps_its_first_row_and_counts_twice(
     archive: Archive, tell: Tell, fail: Callable[..., Verdict]
 ) -> None:

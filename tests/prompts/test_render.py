@@ -162,6 +162,8 @@ def test_long_feedback_keeps_start_and_end_and_a_parent_is_never_cut():
 
 def test_control_characters_cannot_hide_text():
     assert printable("a\x1b[31mb\x00c\u202ed\r\ne\tf") == "abcd\ne\tf"
+    assert printable("a\tb\nn\u00e9 \u2603") == "a\tb\nn\u00e9 \u2603"
+    assert printable("a\u2028b\u00adc\ue000d\x7f") == "abcd"
     assert "\x1b" not in untrusted("\x1b[2Jgone")
     assert escaped("a|b\n`c`") == "a\\|b \\`c\\`"
     assert cut("abc", 3) == "abc"
