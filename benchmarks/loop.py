@@ -102,7 +102,7 @@ class Nothing:
 
     def subject(self, candidate: Candidate) -> Any:
         """What the null problem reads."""
-        return SimpleNamespace(candidate=candidate)
+        return SimpleNamespace(candidate=candidate, cpu_s=0.0, processes=0, containment=self.containment)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -30,6 +30,7 @@ from vevolve.evolve.ask import is_reference, points_of
 from vevolve.evolve.budget import Clock, Dollars
 from vevolve.evolve.config import Config
 from vevolve.evolve.flights import Comparison, Flight
+from vevolve.evolve.garbage import spared
 from vevolve.evolve.history import History
 from vevolve.evolve.inbox import Inbox
 from vevolve.evolve.journal import Journal
@@ -124,6 +125,10 @@ class Loop:
             ProposerError: a proposer failed for good; the archive says so.
             ArchiveError: the disk is full, or the database cannot be written.
         """
+        with spared():
+            yield from self._session()
+
+    def _session(self) -> Iterator[Event]:
         try:
             self._recover()
             if self._known.told < 0:
