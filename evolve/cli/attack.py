@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,10 @@ from vevolve.evolve.cli.options import AllowDegraded, AsJson
 if TYPE_CHECKING:
     from vevolve.evaluators.contract import Problem
     from vevolve.evolve.attack import Attack, Outcome
+
+COLUMNS = 120
+"""A terminal's, from which on a row has its five columns side by side."""
+INDENT = "    "
 
 
 def attack_problem(
@@ -88,7 +94,14 @@ def _show(outcome: Outcome) -> None:
 
 
 def _row(mark: str, name: str, expected: str, verdict: str, by: str) -> None:
+    """Five columns; on a terminal too narrow for them, the name and below it the rest, and no header."""
     from vevolve.evolve.cli import render
 
-    cells = [render.line(cell, 400) for cell in (mark, name, expected, verdict, by)]
-    render.say(f"{cells[0]:<3} {cells[1]:<41} {cells[2]:<25} {cells[3]:<10} {cells[4]}".rstrip())
+    mark, name, expected, verdict, by = (render.line(cell, 400) for cell in (mark, name, expected, verdict, by))
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or width >= COLUMNS:
+        render.say(f"{mark:<3} {name:<41} {expected:<25} {verdict:<10} {by}".rstrip())
+    elif mark:
+        told = f"expected {expected}, was {verdict}" + (f", contained by {by}" if by else "")
+        render.say(f"{mark:<3} {name}")
+        render.say(textwrap.fill(told, width, initial_indent=INDENT, subsequent_indent=INDENT))

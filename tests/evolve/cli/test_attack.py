@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 
 import pytest
 
@@ -47,3 +49,22 @@ def test_unknown_names_are_misuse_with_a_hint(option: str, value: str, hint: str
     problem = [] if option == "-p" else ["-p", "circle_packing"]
     done = vevolve("attack", *problem, "--fast", option, value)
     assert done.code == 2 and hint in done.err
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_nothing_of_the_scoreboard_leaves_a_narrow_terminal_on_its_right(columns: int, monkeypatch, capsys) -> None:
+    from vevolve.evolve.attack.trial import Outcome
+    from vevolve.evolve.cli import attack
+
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    names = ["theft", "reads_the_memory_of_others"]
+    told = Outcome(
+        group=names[0], name=names[1], expected="invalid or timeout", verdict="invalid", succeeded=False,
+        contained_by="seccomp, namespaces of processes and users, and what the verifier checks of each answer",
+    )  # fmt: skip
+    attack._show(told)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    said = " ".join(" ".join(lines).split())
+    assert said == f"ok theft/{names[1]} expected {told.expected}, was invalid, contained by {told.contained_by}"
