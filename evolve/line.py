@@ -10,6 +10,7 @@ from vevolve.archive.events import Compared, Event, Selected, Told
 from vevolve.evaluators.confidence.discoveries import Discoveries
 from vevolve.evaluators.contract import Problem
 from vevolve.evaluators.fresh import cost, generator
+from vevolve.evolve.ask import NOT_EVALUATED
 from vevolve.evolve.config import Config
 from vevolve.evolve.flights import Comparison, Selection
 from vevolve.evolve.past import candidate_of
@@ -44,7 +45,7 @@ class Line:
         self._lag = config.lag
         self.most = config.confirm if generator(problem) else 0
         self._earned = SHARE / cost(problem)
-        self._met = 0
+        self._evaluated = self._met = 0
         self.told = -1
         self.elites = Elites()
         self.waiting: deque[Selection | Comparison] = deque()
@@ -55,6 +56,7 @@ class Line:
         match event:
             case Told():
                 self.told = event.iteration
+                self._evaluated += event.iteration > 0 and event.verdict.status not in NOT_EVALUATED
                 if event.hypervolume_gain > self._least_gain:
                     due = self.told + self._lag
                     self.waiting.append(Selection(event.iteration, candidate_of(event).id, due))
@@ -69,6 +71,8 @@ class Line:
             case Compared():
                 self._met += len(event.gains)
                 self._drop(Comparison, event.candidate)
+                if not event.aged:  # a log that was written when documents had another price, or none
+                    self._postponed = deque(one for one in self._postponed if one.candidate != event.candidate)
                 self.elites.take(event)
             case _:
                 pass
@@ -88,7 +92,7 @@ class Line:
 
     def _affordable(self) -> bool:
         under_way = sum(isinstance(one, Comparison) for one in self.waiting)
-        return self._met + TRIAL * under_way < self._earned * self.told
+        return self._met + TRIAL * under_way < self._earned * self._evaluated
 
     def _age(self) -> None:
         """An elite meets its incumbent again, ever more rarely. An age reached while it waits is made up for."""
