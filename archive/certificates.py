@@ -45,22 +45,48 @@ def issued(archive: Archive) -> dict[str, list[tuple[int, Registered]]]:
     return found
 
 
-def refuted(archive: Archive) -> set[str]:
-    """The candidates whose latest concluded attempt did not support its claim."""
-    last: dict[str, bool] = {}
-    for entry in archive.events(kinds=("concluded",)):
-        if isinstance(entry.event, Concluded):
-            last[entry.event.candidate] = entry.event.issued
-    return {candidate for candidate, kept in last.items() if not kept}
+def refuted(archive: Archive) -> set[int]:
+    """The rows that registered a certificate which a later attempt, at its claim or a weaker one, did not support.
+
+    An attempt that failed says nothing of a stricter or another claim, and one that passed nothing of those that do
+    not follow from it; of those that say something, the latest counts.
+    """
+    standing: dict[int, Registered] = {}
+    failed: set[int] = set()
+    latest: tuple[int, Registered] | None = None
+    for entry in archive.events(kinds=("registered", "concluded")):
+        if isinstance(entry.event, Registered):
+            latest = entry.seq, entry.event
+        elif isinstance(entry.event, Concluded) and latest is not None:
+            seq, tried = latest
+            if entry.event.issued:
+                failed -= {one for one, held in standing.items() if implies(tried, held)}
+                standing[seq] = tried
+            else:
+                failed |= {one for one, held in standing.items() if implies(held, tried)}
+    return failed
+
+
+def implies(one: Registered, other: Registered) -> bool:
+    """Whether the claim of an attempt cannot hold unless that of another, about the same documents, does too."""
+    own, its = one.statement, other.statement
+    return (
+        (one.candidate, one.point["label"]) == (other.candidate, other.point["label"])
+        and all(one.generator.get(name) == other.generator.get(name) for name in ("name", "model"))
+        and set(one.generator.get("layers", ())) >= set(other.generator.get("layers", ()))
+        and own.epsilon <= its.epsilon
+        and own.delta <= its.delta
+        and own.delta_token <= its.delta_token
+    )
 
 
 def standing(archive: Archive) -> dict[str, set[str]]:
     """Candidate -> the labels of the operating points that a certificate is about which no later attempt refuted."""
     failed = refuted(archive)
     return {
-        id: {registered.point["label"] for _, registered in found}
+        id: labels
         for id, found in issued(archive).items()
-        if id not in failed
+        if (labels := {registered.point["label"] for seq, registered in found if seq not in failed})
     }
 
 
@@ -126,7 +152,7 @@ def read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path}: cannot read the certificate: {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(
             f"{path}: expected a certificate, a JSON file that `vevolve certify` writes; {error}. It may be cut short."
         ) from error

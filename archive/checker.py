@@ -41,7 +41,7 @@ def check(certificate: Any) -> dict[str, Any]:
     """
     try:
         return _check(certificate)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, binascii.Error) as error:
         raise Rejected(f"the certificate is not of the form it should have: {type(error).__name__} {error}") from error
 
 
@@ -290,7 +290,7 @@ def main(arguments: list[str]) -> int:
     for name in arguments:
         try:
             print(f"{name}: accepted. {json.dumps(check(json.loads(Path(name).read_text(encoding='utf-8'))))}")
-        except (Rejected, OSError, ValueError) as error:
+        except (Rejected, OSError, ValueError, RecursionError) as error:
             print(f"{name}: REJECTED: {error}")
             code = 1
     return code

@@ -44,7 +44,8 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
     except BadInput:
         drawn = ""
     wins = improvements(archive, split, NOTICEABLE)
-    issued, standing = certificates.issued(archive), certificates.standing(archive)
+    issued, failed = certificates.issued(archive), certificates.refuted(archive)
+    standing = certificates.standing(archive)
     said, compared = notes.read(archive.path), elites(archive)
     return {
         "name": name,
@@ -89,9 +90,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
         "winner": best[0].id if best else None,
         "source": line[-1].source if line else "",
         "certificates": [
-            _certificate(archive, id, seq, refuted=id not in standing)
-            for id, found in issued.items()
-            for seq, _ in found
+            _certificate(archive, id, seq, refuted=seq in failed) for id, found in issued.items() for seq, _ in found
         ],
         "elites": _elites(compared) if compared.compares else None,
         "notes": [

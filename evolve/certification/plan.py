@@ -25,7 +25,8 @@ class Plan(Value):
         delta_token: the mean share of steps whose greedy token may differ; None for delta.
         alpha: the chance of ever issuing a false certificate for a candidate, over all attempts in one log.
         method: how it is tested.
-        documents: how many are planned; None for the default.
+        documents: how many are planned; None for `usual`, or as many as a method without any failure needs.
+        usual: how many are planned where nobody says.
     """
 
     epsilon: float
@@ -34,6 +35,7 @@ class Plan(Value):
     alpha: float = 0.05
     method: str = "betting"
     documents: int | None = None
+    usual: int = DOCUMENTS
 
     def statement(self, attempt: int) -> Statement:
         """What attempt number `attempt` tests. All of alpha is spent by no number of attempts: the shares sum to 1.
@@ -51,7 +53,7 @@ class Plan(Value):
             raise UnknownName("method", self.method, METHODS)
         level = 6 * self.alpha / (math.pi**2 * attempt**2)
         least = clean_documents(self.method, min(self.delta, token), level)
-        documents = max(DOCUMENTS, least) if self.documents is None else self.documents
+        documents = max(self.usual, least) if self.documents is None else self.documents
         if documents < least:
             which = "delta" if self.delta <= token else "delta-token"
             raise BadInput(

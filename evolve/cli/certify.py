@@ -103,9 +103,16 @@ def audit(
     certificates: Annotated[list[Path], typer.Argument(metavar="CERTIFICATE...", help="What certify wrote.")],
     documents: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Fresh documents for each; default: as many as it had planned."),
+        typer.Option(
+            min=1, metavar="N", help="Fresh documents for each; default: as many as it had planned, or needs."
+        ),
     ] = None,
-    run: RunOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Log it in this run, a name or directory; default: runs/certificates."
+        ),
+    ] = None,
     workers: Workers = None,
     allow_degraded: AllowDegraded = False,
     as_json: AsJson = False,
@@ -116,8 +123,9 @@ def audit(
     with 1 where one does not pass again; what is printed says whether its claim was refuted or only not shown.
     """
     from vevolve.archive import certificates as files
+    from vevolve.errors import CertificateRejected
     from vevolve.evaluators.contract import load
-    from vevolve.evolve.certification.again import sealing_of
+    from vevolve.evolve.certification.again import same_setting, sealing_of
     from vevolve.evolve.certification.plan import Plan
     from vevolve.evolve.cli import render
 
@@ -128,11 +136,15 @@ def audit(
         registered = certificate["log"]["rows"][0]["event"]
         one, candidate, sealing = registered["statement"], files.candidate_of(certificate), sealing_of(registered)
         plan = Plan(
-            **{name: one[name] for name in ("epsilon", "delta", "delta_token", "alpha", "method")}, documents=documents
+            **{name: one[name] for name in ("epsilon", "delta", "delta_token", "alpha", "method")},
+            documents=documents,
+            usual=one["documents"],
         )
         problem = load(registered["problem"])
         archive = None if run is None else _run_archive(run)
         with _benches(registered["problem"], workers, allow_degraded) as benches:
+            if why := same_setting(registered, benches.setting(candidate, sealing)):
+                raise CertificateRejected(f"{path}: its claim cannot be tested again here: {why}.")
             found = _attempt(
                 benches, problem, registered["problem"], candidate, plan, sealing, archive, None, earlier=one["attempt"]
             )
@@ -280,12 +292,12 @@ def _progress() -> Callable[[int, int, Sequence[Examined]], None]:
     began, end = time.monotonic(), "\r" if sys.stderr.isatty() else "\n"
 
     def tell(done: int, planned: int, found: Sequence[Examined]) -> None:
-        units = "".join(text for heads in found[-1].over.values() for text in heads)
+        shares = [text.count("1") / len(text) for heads in found[-1].over.values() for text in heads]
         left = (time.monotonic() - began) / done * (planned - done) / 60
         sys.stderr.write(
-            f"document {done} of at most {planned}: {found[-1].stratum}, {units.count('1') / len(units):.1%} of units "
-            f"over epsilon in all heads, {found[-1].differs.count('1')} of {len(found[-1].differs)} tokens differ; "
-            f"at most {left:.0f} min left   {end}"
+            f"document {done} of at most {planned}: {found[-1].stratum}, {max(shares):.1%} of units over epsilon in "
+            f"the worst head, {sum(shares) / len(shares):.1%} in all, {found[-1].differs.count('1')} of "
+            f"{len(found[-1].differs)} tokens differ; at most {left:.0f} min left   {end}"
         )
         sys.stderr.flush()
 
@@ -346,7 +358,7 @@ def _accepted(certificate: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _look_up(certificate: dict[str, Any], path: Path, log: str) -> str:
     from vevolve.archive import Archive
-    from vevolve.archive.certificates import attempts_before
+    from vevolve.archive.certificates import attempts, attempts_before
     from vevolve.errors import CertificateRejected
     from vevolve.evolve.run import RunDirectory, find_run
 
@@ -359,12 +371,17 @@ def _look_up(certificate: dict[str, Any], path: Path, log: str) -> str:
             if standing.get(row["seq"]) != row["hash"]:
                 raise CertificateRejected(f"{path} is rejected: row {row['seq']} of {folder.archive} is another one.")
         earlier = attempts_before(archive, certificate["candidate"]["id"], rows[0]["seq"])
+        tried = attempts(archive)
     attempt = certificate["statement"]["attempt"]
     if earlier >= attempt:
         raise CertificateRejected(
             f"{path} is rejected: it calls itself attempt {attempt}, and the log holds {earlier} before it."
         )
-    return f"its rows stand in {folder.archive}, whose whole chain holds; {earlier} earlier attempts"
+    others = [count for id, count in tried.items() if id != certificate["candidate"]["id"]]
+    return (
+        f"its rows stand in {folder.archive}, whose whole chain holds; {earlier} earlier attempts at this program, and "
+        f"{sum(others)} at {len(others)} others"
+    )
 
 
 def _rerun(certificate: dict[str, Any], path: Path, count: int, workers: int | None, allow_degraded: bool) -> str:

@@ -119,8 +119,8 @@ def verdict(found: Verdict, objectives: Sequence[Objective], before: Sequence[Po
     for bound in found.bounds:
         shown = "not shown on replay" if bound.upper > bound.delta else "holds on replay"
         say(
-            f"error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split} (promised {bound.delta:.0%}; "
-            f"at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} "
+            f"error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split}, all heads pooled (promised "
+            f"{bound.delta:.0%}; at most {bound.upper:.2%} with {bound.confidence:.0%} confidence, {bound.documents} "
             f"document{'' if bound.documents == 1 else 's'}: "
             f"{'broken' if bound.rate > bound.delta else shown})"
         )

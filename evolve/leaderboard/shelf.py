@@ -77,13 +77,13 @@ class Measurements:
 
 
 def certified(problem: Problem) -> dict[str, str]:
-    """What the ledgers under ./runs have certified of programs, by candidate id; of several, the latest."""
+    """What the ledgers under ./runs have certified of programs, by candidate id; of several, the latest that stands."""
     found: dict[str, str] = {}
     for ledger in sorted(Path("runs", "certificates").glob(f"{problem.name}-L*")):
         with Archive.open(ledger) as archive:
             failed = certificates.refuted(archive)
             for id, issued in certificates.issued(archive).items():
-                _, registered = issued[-1]
+                seq, registered = max(issued, key=lambda one: (one[0] not in failed, one[0]))
                 found[id] = f"{certificates.short(registered.statement)} at {registered.point['label']}"
-                found[id] += " (failed since)" if id in failed else ""
+                found[id] += " (failed since)" if seq in failed else ""
     return found

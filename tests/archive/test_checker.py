@@ -67,6 +67,11 @@ def no_head(certificate: dict[str, Any]) -> None:
         del row["event"]["over"]["7"]
 
 
+def no_step(certificate: dict[str, Any]) -> None:
+    rows(certificate)[0]["event"]["generator"]["steps"] = 0
+    certificate["claim"] = checker.claim(rows(certificate)[0]["event"])
+
+
 def swap(certificate: dict[str, Any]) -> None:
     found = rows(certificate)
     found[0], found[1] = found[1], found[0]
@@ -137,8 +142,29 @@ TAMPERED: dict[str, tuple[Change, bool, str]] = {
     "another format": (lambda c: c.update(format=2, vevolve="9.1"), False, "written by vEvolve 9.1"),
     "a field gone": (lambda c: c["log"].pop("head"), False, "not of the form it should have"),
     "a verdict of no": (lambda c: rows(c)[-1]["event"].update(issued=False), True, "do not support the claim"),
+    "no step": (no_step, True, "its key does not follow"),
     "more documents than were planned": (set_registered("documents", 12), True, "its key does not follow"),
 }  # fmt: skip
+
+
+def test_a_forger_who_makes_everything_anew_meets_a_rejection_and_no_crash(certificate: dict[str, Any]) -> None:
+    """Documents without a unit, and an attempt of a number beyond any float."""
+    empty, late = copy.deepcopy(certificate), copy.deepcopy(certificate)
+    no_step(empty)
+    set_registered("attempt", 10**400)(late)
+    for row in rows(empty)[2:-1]:
+        row["event"]["over"] = {layer: [""] * len(found) for layer, found in row["event"]["over"].items()}
+        row["event"]["differs"] = ""
+    for forged in (empty, late):
+        rehashed(forged)
+        root = checker.hmac.new(
+            bytes.fromhex(rows(forged)[1]["event"]["nonce"]), rows(forged)[0]["hash"].encode(), hashlib.sha256
+        ).digest()[:16]
+        for number, row in enumerate(rows(forged)[2:-1]):
+            row["event"]["key"] = checker.derive(root, "document", number).hex()
+        rehashed(forged)
+        with pytest.raises(checker.Rejected, match="not of the form it should have"):
+            checker.check(forged)
 
 
 def test_a_genuine_certificate_is_accepted_with_its_figures(certificate: dict[str, Any]) -> None:
@@ -198,7 +224,13 @@ def test_a_certificate_survives_its_file(certificate: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("{", "may be cut short"), ("[]", "found other JSON"), ('{"a": 1}', "found other JSON")]
+    ("text", "told"),
+    [
+        ("{", "may be cut short"),
+        ('{"format": ' + "[" * 100_000, "may be cut short"),
+        ("[]", "found other JSON"),
+        ('{"a": 1}', "found other JSON"),
+    ],
 )
 def test_a_file_that_holds_no_certificate_is_refused_in_one_line(text: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"

@@ -146,12 +146,12 @@ def commands(sight: Sight, record: Record) -> list[dict[str, str]]:
 
 
 def sentence(bound: Bound) -> str:
-    """A bound in words."""
-    state = "broken" if bound.rate > bound.delta else "not proved" if bound.upper > bound.delta else "proved"
+    """A bound in words. It is replay: what recorded documents show is neither proved nor certified."""
+    shown = "not shown on replay" if bound.upper > bound.delta else "holds on replay"
     return (
-        f"Error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split}, promised in at most "
-        f"{bound.delta:.0%}: {state}. At most {bound.upper:.2%} with {bound.confidence:.0%} confidence over "
-        f"{bound.documents} document{'' if bound.documents == 1 else 's'}."
+        f"Error above {bound.epsilon:g} in {bound.rate:.2%} of units on {bound.split}, all heads pooled, promised in "
+        f"at most {bound.delta:.0%}: {'broken' if bound.rate > bound.delta else shown}. At most {bound.upper:.2%} with "
+        f"{bound.confidence:.0%} confidence over {bound.documents} document{'' if bound.documents == 1 else 's'}."
     )
 
 
@@ -165,7 +165,7 @@ def _verdict(found: Verdict) -> dict[str, Any]:
         "bounds": [
             {
                 "text": sentence(bound),
-                "state": "broken" if bound.rate > bound.delta else "open" if bound.upper > bound.delta else "proved",
+                "state": "broken" if bound.rate > bound.delta else "open" if bound.upper > bound.delta else "held",
             }
             for bound in found.bounds
         ],

@@ -25,7 +25,7 @@ def attempts(sight: Sight, id: str) -> list[dict[str, Any]]:
         if found:
             found[-1].append(entry)
     own = [rows for rows in found if isinstance(rows[0].event, Registered) and rows[0].event.candidate == id]
-    failed = id in certificates.refuted(sight.archive)
+    failed = certificates.refuted(sight.archive)
     return [_attempt(sight, rows, failed) for rows in own][::-1]
 
 
@@ -40,7 +40,7 @@ def certificate(sight: Sight, seq: str) -> dict[str, Any]:
     raise UnknownName("certificate", seq, known)
 
 
-def _attempt(sight: Sight, rows: list[Entry], failed: bool) -> dict[str, Any]:
+def _attempt(sight: Sight, rows: list[Entry], failed: set[int]) -> dict[str, Any]:
     first, last = rows[0].event, rows[-1].event
     assert isinstance(first, Registered)
     ended = last if isinstance(last, Concluded) else None
@@ -52,7 +52,7 @@ def _attempt(sight: Sight, rows: list[Entry], failed: bool) -> dict[str, Any]:
         "point": first.point["label"],
         "statement": first.statement.model_dump(),
         "issued": issued,
-        "refuted": bool(issued) and failed,
+        "refuted": rows[0].seq in failed,
         "claim": certificate(sight, str(rows[0].seq))["claim"] if issued else "",
         "reason": "it never ended" if ended is None else ended.reason,
         "figures": {} if ended is None else ended.figures,

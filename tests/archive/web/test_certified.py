@@ -14,10 +14,11 @@ from tests.archive.web.conftest import started, story
 
 from vevolve import __version__
 from vevolve.archive import Archive, checker, report
+from vevolve.archive.web.views.candidate import sentence
 from vevolve.evaluators.contract import Sealed
 from vevolve.evolve.certification.attempt import Fault, Outcome, Setting, attempt
 from vevolve.evolve.certification.plan import Plan
-from vevolve.types import Containment, Seed
+from vevolve.types import Bound, Containment, Seed
 
 Serve = Callable[[Path], Any]
 Certified = tuple[Path, str, int]
@@ -123,6 +124,17 @@ def test_a_certificate_that_a_later_attempt_did_not_support_is_marked_nowhere_an
     assert served.data("/run/r/points.json")["certified"] == []
     assert served.data("/run/r.json")["counters"]["certificates"] == 0
     assert facts["certificates"][0]["refuted"] and "did not support it" in report.markdown(facts)
+
+
+@pytest.mark.parametrize(
+    ("rate", "upper", "told"), [(0.2, 0.5, "broken"), (0.05, 0.3, "not shown on replay"), (0.0, 0.1, "holds on replay")]
+)
+def test_what_recorded_documents_show_is_called_replay_and_neither_proved_nor_certified(
+    rate: float, upper: float, told: str
+) -> None:
+    text = sentence(Bound(epsilon=0.05, delta=0.1, split="search", rate=rate, documents=6, upper=upper))
+    assert f"all heads pooled, promised in at most 10%: {told}." in text
+    assert "proved" not in text and "certified" not in text
 
 
 def test_a_report_tells_the_certificate_and_what_it_rests_on(run: Certified) -> None:

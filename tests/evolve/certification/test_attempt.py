@@ -167,12 +167,54 @@ def test_a_certificate_cannot_be_assembled_from_an_attempt_that_never_ended(arch
 
 
 def test_what_was_issued_and_what_failed_since_is_read_from_the_log(archive: Archive, lab: Any) -> None:
-    lab.tried(archive, lab.steady(0.0))
+    first = lab.tried(archive, lab.steady(0.0)).seq
     assert list(certificates.issued(archive)) == [lab.CANDIDATE.id] and not certificates.refuted(archive)
     lab.tried(archive, lab.steady(0.5))
-    assert certificates.refuted(archive) == {lab.CANDIDATE.id}
+    assert certificates.refuted(archive) == {first} and certificates.standing(archive) == {}
     assert certificates.attempts(archive)[lab.CANDIDATE.id] == 2
     assert certificates.attempts_before(archive, lab.CANDIDATE.id, archive.tip[0]) == 2
+
+
+def test_a_stricter_claim_that_fails_takes_no_certificate_back_and_a_weaker_one_that_passes_brings_none_back(
+    archive: Archive, lab: Any
+) -> None:
+    assert (first := lab.tried(archive, lab.steady(0.0), delta=0.3)).concluded.issued
+    assert not lab.tried(archive, lab.steady(0.5), delta=0.2).concluded.issued
+    assert not lab.tried(archive, lab.steady(0.0, 0.9), delta=0.3, delta_token=0.2).concluded.issued
+    assert not certificates.refuted(archive)
+    assert not lab.tried(archive, lab.steady(0.9), delta=0.3).concluded.issued
+    assert certificates.refuted(archive) == {first.seq} and certificates.standing(archive) == {}
+    assert (weaker := lab.tried(archive, lab.steady(0.0), delta=0.4)).concluded.issued
+    assert certificates.refuted(archive) == {first.seq}
+    assert certificates.standing(archive) == {lab.CANDIDATE.id: {"64 tokens"}}
+    assert lab.tried(archive, lab.steady(0.0), delta=0.2).concluded.issued
+    assert not certificates.refuted(archive)
+    assert not lab.tried(archive, lab.steady(0.9), delta=0.35, documents=80).concluded.issued
+    assert first.seq in certificates.refuted(archive) and weaker.seq not in certificates.refuted(archive)
+
+
+def test_what_fails_at_one_operating_point_or_model_or_layer_says_nothing_of_another(
+    archive: Archive, lab: Any
+) -> None:
+    def tried(rate: float, point: str = "64 tokens", **generator: Any) -> bool:
+        setting = lab.setting()
+        changed = {"point": {"label": point}, "generator": setting.generator | generator}
+        examine, plan = lab.examine(lab.steady(rate)), Plan(epsilon=0.1, delta=0.3)
+        found = attempts.attempt(archive, lab.CANDIDATE, setting.model_copy(update=changed), plan, examine)
+        return found.concluded.issued
+
+    assert tried(0.0)
+    assert not tried(0.9, point="32 tokens") and not tried(0.9, model="another")
+    assert not tried(0.9, layers=[*lab.LAYERS, 9])
+    assert certificates.standing(archive) == {lab.CANDIDATE.id: {"64 tokens"}}
+    assert not tried(0.9, layers=[lab.LAYERS[0]])
+    assert certificates.standing(archive) == {}
+
+
+def test_as_many_documents_are_planned_as_usual_or_as_the_level_needs() -> None:
+    again = Plan(epsilon=0.1, delta=0.1, usual=200)
+    assert again.statement(2).documents == 200
+    assert Plan(epsilon=0.1, delta=0.1, usual=10).statement(1).documents == 38
 
 
 def test_seeds_of_the_checker_are_those_of_the_library() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -14,7 +15,10 @@ from vevolve import __version__
 from vevolve.archive import Archive, certificates
 from vevolve.archive.certificates import assemble
 from vevolve.evolve.certification.again import chosen
+from vevolve.evolve.certification.attempt import attempt
+from vevolve.evolve.certification.plan import Plan
 from vevolve.evolve.cli import main
+from vevolve.types import Candidate
 
 EXACT = '''"""Attends to every token: exact at any budget that does not bind."""
 
@@ -28,6 +32,7 @@ def select(query, cache):
     return ids, torch.ones(ids.shape)
 '''
 TAIL = EXACT.replace("torch.arange(cache.n)", "torch.arange(cache.n - 2, cache.n)").replace("every token", "two tokens")
+PLAN = Plan(epsilon=0.1, delta=0.1)
 SMALL = ["--tokens", "96", "--steps", "3", "--workers", "1", "--epsilon", "0.1"]
 
 
@@ -97,10 +102,8 @@ def test_a_program_that_reads_too_little_gets_no_certificate_and_is_told_where_i
 ) -> None:
     from vevolve.evaluators.contract import Sealing, load
     from vevolve.evaluators.testing.plain import PlainSubject
-    from vevolve.evolve.certification.attempt import attempt
     from vevolve.evolve.certification.bench import Bench
-    from vevolve.evolve.certification.plan import Plan
-    from vevolve.types import Candidate, Containment
+    from vevolve.types import Containment
 
     class Plain:
         containment = Containment(level="L2")
@@ -215,12 +218,38 @@ def test_verify_finds_the_rows_in_their_log_and_counts_the_attempts_before_them(
         lab.tried(archive, lab.steady(0.5))
         found = lab.tried(archive, lab.steady(0.0))
         certificates.write(assemble(archive, found.seq, lab.CANDIDATE, __version__), tmp_path / "c.json")
+        for number in range(3):
+            attempt(archive, Candidate(f"x = {number % 2}\n"), lab.setting(), PLAN, lab.examine(lab.steady(0.9)))
     with lab.ledger(tmp_path / "other") as archive:
         lab.tried(archive, lab.steady(0.0))
     code, out, _ = invoke(capsys, "verify", tmp_path / "c.json", "--log", tmp_path / "log")
-    assert code == 0 and "1 earlier attempts" in out
+    assert code == 0 and "1 earlier attempts at this program, and 3 at 2 others" in out
     code, _, err = invoke(capsys, "verify", tmp_path / "c.json", "--log", tmp_path / "other")
     assert code == 1 and "is another one" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"problem_hash": "beef"}, "has beef here"),
+        ({"model": "another"}, "with model 'none'; here it is 'another'"),
+    ],
+)
+def test_an_audit_under_another_problem_or_generator_is_refused_since_it_would_test_another_claim(
+    change: dict[str, Any], told: str, certificate: dict[str, Any], lab: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    class Benches:
+        def setting(self, candidate: Candidate, sealing: Any) -> Any:
+            found = lab.setting()
+            return found.model_copy(update={"generator": found.generator | change} if "model" in change else change)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vevolve.evolve.cli.certify._benches", lambda *given: contextlib.nullcontext(Benches()))
+    (tmp_path / "c.json").write_text(json.dumps(certificate))
+    code, out, err = invoke(capsys, "audit", "c.json")
+    assert code == 1 and out == "" and "cannot be tested again here" in err and told in err
+    assert [one.name for one in tmp_path.iterdir()] == ["c.json"]
 
 
 def test_the_documents_that_are_examined_again_are_spread_and_always_the_same() -> None:
@@ -237,15 +266,12 @@ def test_the_front_marks_what_is_certified_and_the_run_goes_on(
     begin = ["run", "circle_packing/grid", "-n", "4", "--workers", "inline", "--directory", tmp_path / "here"]
     assert main([str(one) for one in begin]) == 0
     capsys.readouterr()
-    from vevolve.evolve.certification import attempt as attempts
-    from vevolve.evolve.certification.plan import Plan
-
     with Archive.open(tmp_path / "here", write=True) as archive:
         record, point = archive.front_points()[0]
         seconds = archive.seconds() if hasattr(archive, "seconds") else None
         setting = lab.setting().model_copy(update={"point": {"label": point.label}})
         plan, run = Plan(epsilon=0.1, delta=0.1), lab.examine(lab.steady(0.0))
-        found = attempts.attempt(archive, record.candidate, setting, plan, run)
+        found = attempt(archive, record.candidate, setting, plan, run)
         assert found.concluded.issued
         assert seconds is None or archive.seconds() == seconds  # a certificate is no part of a session
     code, out, _ = invoke(capsys, "front", tmp_path / "here")

@@ -60,6 +60,8 @@ def test_of_several_certificates_the_latest_is_shown_and_a_later_failure_is_told
     assert attempted(ledger, lab, "quest", 0.0) and attempted(ledger, lab, "quest", 0.0, delta=0.2)
     assert shown(capsys)["quest"] == "eps=0.1 delta=0.2 at 64 tokens"
     assert not attempted(ledger, lab, "quest", 0.9)
+    assert shown(capsys)["quest"] == "eps=0.1 delta=0.2 at 64 tokens"  # what failed was the stricter one
+    assert not attempted(ledger, lab, "quest", 0.9, delta=0.2)
     assert shown(capsys)["quest"] == "eps=0.1 delta=0.2 at 64 tokens (failed since)"
 
 
