@@ -368,8 +368,9 @@ def _look_up(certificate: dict[str, Any], path: Path, log: str) -> str:
         archive.verify()
         standing = {entry.seq: entry.hash for entry in archive.events(after=rows[0]["seq"] - 1)}
         for row in rows:
-            if standing.get(row["seq"]) != row["hash"]:
-                raise CertificateRejected(f"{path} is rejected: row {row['seq']} of {folder.archive} is another one.")
+            if (hash := standing.get(row["seq"])) != row["hash"]:
+                what = "is another one" if hash else f"is not there; the log ends at row {archive.head}: cut short"
+                raise CertificateRejected(f"{path} is rejected: row {row['seq']} of {folder.archive} {what}.")
         earlier = attempts_before(archive, certificate["candidate"]["id"], rows[0]["seq"])
         tried = attempts(archive)
     attempt = certificate["statement"]["attempt"]

@@ -226,6 +226,10 @@ def test_verify_finds_the_rows_in_their_log_and_counts_the_attempts_before_them(
     assert code == 0 and "1 earlier attempts at this program, and 3 at 2 others" in out
     code, _, err = invoke(capsys, "verify", tmp_path / "c.json", "--log", tmp_path / "other")
     assert code == 1 and "is another one" in err
+    with lab.ledger(tmp_path / "short"):
+        pass
+    code, _, err = invoke(capsys, "verify", tmp_path / "c.json", "--log", tmp_path / "short")
+    assert code == 1 and "is not there; the log ends at row 1: cut short" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
