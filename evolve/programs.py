@@ -13,6 +13,7 @@ from vevolve.archive import Archive
 from vevolve.archive.events import Told
 from vevolve.evolve.ask import NOT_EVALUATED
 from vevolve.evolve.past import candidate_of
+from vevolve.evolve.propose import bare
 from vevolve.prompts import Shown
 from vevolve.types import Candidate, Verdict
 
@@ -51,7 +52,7 @@ class Programs:
     def learn(self, told: Told, candidate: Candidate) -> None:
         """Keep a program that the archive took in just now. The first verdict on a program is the one that counts."""
         if told.verdict.status not in NOT_EVALUATED and candidate.id not in self._kept:
-            self._keep(program_of(told, candidate))
+            self._keep(program_of(told, bare(candidate)))
 
     def _keep(self, program: Program) -> Program:
         self._kept[program.candidate.id] = program

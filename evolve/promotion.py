@@ -26,8 +26,9 @@ from vevolve.evolve.config import Config
 from vevolve.evolve.flights import Comparison, Selection
 from vevolve.evolve.line import ALPHA, TRIAL, Line
 from vevolve.evolve.programs import Programs
+from vevolve.evolve.propose import bare
 from vevolve.evolve.workers import Job, Meeting
-from vevolve.types import Seed, Verdict
+from vevolve.types import Candidate, Seed, Verdict
 
 LOOK = 8
 """Documents between two looks at whether going on is of any use, after that which follows the trial."""
@@ -101,13 +102,13 @@ class Promotions:
             if isinstance(one, Comparison):
                 self._meet(one)
             else:
-                job = Job(self._programs.named(one.candidate).candidate, self._secret.derive("examine"), promotion=True)
+                job = Job(self._program(one.candidate), self._secret.derive("examine"), promotion=True)
                 self._submit(job, partial(setattr, one, "verdict"), one.iteration)
 
     def _meet(self, one: Comparison) -> None:
         """Let both meet the next documents, each in a job of its own: a failure there is one of that alone."""
         key = self._secret.derive("fresh", one.candidate, one.incumbent)
-        candidate, incumbent = (self._programs.named(id).candidate for id in (one.candidate, one.incumbent))
+        candidate, incumbent = self._program(one.candidate), self._program(one.incumbent)
         numbers = range(len(one.gains), min(len(one.gains) + ABREAST, self._most(one)))
         verdicts: dict[int, tuple[Verdict, Verdict]] = {}
 
@@ -130,6 +131,9 @@ class Promotions:
 
     def _most(self, one: Comparison) -> int:
         return min(TRIAL, self._line.most) if one.aged else self._line.most
+
+    def _program(self, id: str) -> Candidate:
+        return bare(self._programs.named(id).candidate)
 
     # --------------------------------------------------------------------------------------------------- telling
 

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from vevolve.archive import Archive
-from vevolve.archive.events import Asked, Ended, Proposed, Selected, Told
+from vevolve.archive.events import Asked, Compared, Ended, Proposed, Selected, Told
 from vevolve.errors import ProposerError
 from vevolve.evolve import loop as loop_module
 from vevolve.evolve.programs import Programs
@@ -575,3 +575,15 @@ def test_what_is_remembered_of_a_program_is_what_the_archive_tells(plane, tmp_pa
         assert {id: Programs(archive).named(id) for id in remembered} == remembered
         assert any(one.shown.points for one in remembered.values())
     workers.close()
+
+
+def test_programs_are_remembered_as_text_alone_though_an_examination_in_this_process_parses_them(plane, tmp_path):
+    config, workers = plane.settings(evaluations=25, lag=3, confirm=12), plane.crew()
+    with plane.begin(tmp_path, config) as archive:
+        loop = plane.loop_of(archive, config, [plane.Model()], workers)
+        events = list(loop.events())
+        remembered = [one.candidate for one in loop._programs._kept.values()]
+    workers.close()
+    assert of(events, Selected) and of(events, Compared), "the same programs are examined again and again"
+    assert len(remembered) > 15
+    assert not any({"tree", "functions", "constants"} & vars(one).keys() for one in remembered)

@@ -93,7 +93,7 @@ def test_two_programs_meet_on_a_document_that_its_key_and_number_decide(plane):
     challenger, incumbent = (Candidate(plane.program(x, 0.5)) for x in (0.4, 0.5))
     workers = plane.crew(2)
     one, again, other = (
-        workers.meet(Meeting(challenger, incumbent, Fresh(Seed(b"key"), number), ("only",))).result(10)
+        workers.meet(Meeting(challenger, incumbent, Fresh(Seed(b"key"), number), ("only",))).result(120)
         for number in (3, 3, 4)
     )
     workers.close()
