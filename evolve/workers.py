@@ -173,11 +173,12 @@ class Workers:
 
     def submit(self, job: Job) -> Future[Verdict]:
         """Examine when a worker is free; the future raises what broke the harness twice."""
-        return self._threads.submit(lambda: self._on_a_worker(job.candidate, lambda worker: worker.examine(job)))
+        return self._threads.submit(lambda: self._on_a_worker([job.candidate], lambda worker: worker.examine(job)))
 
     def meet(self, meeting: Meeting) -> Future[tuple[Verdict, Verdict]]:
         """Examine two programs on one document when a worker is free, as `submit`."""
-        return self._threads.submit(lambda: self._on_a_worker(meeting.candidate, lambda worker: worker.meet(meeting)))
+        both = [meeting.candidate, meeting.incumbent]
+        return self._threads.submit(lambda: self._on_a_worker(both, lambda worker: worker.meet(meeting)))
 
     def close(self) -> None:
         """End the workers and what they hold. Jobs not begun are dropped."""
@@ -187,7 +188,7 @@ class Workers:
             worker.close()
         self._shutdown()
 
-    def _on_a_worker(self, candidate: Candidate, work: Callable[[Worker], T]) -> T:
+    def _on_a_worker(self, candidates: Sequence[Candidate], work: Callable[[Worker], T]) -> T:
         worker = self._idle.get()
         try:
             try:
@@ -204,9 +205,8 @@ class Workers:
             try:
                 return work(worker)
             except WorkerFailure as error:
-                raise WorkerFailure(
-                    f"Candidate {candidate.id[:8]} could not be examined, tried twice: {error}"
-                ) from error
+                names = " or ".join(candidate.id[:8] for candidate in candidates)
+                raise WorkerFailure(f"Candidate {names} could not be examined, tried twice: {error}") from error
         finally:
             self._idle.put(worker)
 

@@ -12,7 +12,7 @@ import pytest
 from vevolve.archive import Archive
 from vevolve.archive.elites import elites
 from vevolve.archive.events import Compared, Proposed, Selected, Told
-from vevolve.errors import ArchiveError
+from vevolve.errors import ArchiveError, WorkerFailure
 from vevolve.evaluators.confidence.discoveries import Discoveries, share
 from vevolve.evaluators.contract import Problem, load
 from vevolve.evaluators.fresh import COST, STAGE, generator
@@ -138,6 +138,34 @@ def test_a_stop_waits_for_no_comparison_at_the_end_and_a_resume_makes_it(plane, 
     straight, _ = plane.run(tmp_path / "straight", config)
     assert plane.story(resumed) == plane.story(straight)
     assert of(resumed, "compared")
+
+
+@pytest.mark.parametrize("document", [0, 3])
+def test_a_document_that_breaks_the_harness_ends_the_run_and_a_resume_makes_its_comparison_anew(
+    plane, tmp_path, document, whole
+):
+    config = plane.settings(evaluations=60, lag=3, confirm=12)
+    workers = plane.crew(2)
+    examine, met = workers.meet, []
+    with plane.begin(tmp_path, config) as begun:
+        loop = plane.loop_of(begun, config, [plane.Model()], workers)
+
+        def meet(meeting):
+            met.append(meeting)
+            if len(met) != document + 1:
+                return examine(meeting)
+            broken = Future()
+            broken.set_exception(WorkerFailure("two actors are gone"))
+            return broken
+
+        workers.meet = meet
+        with pytest.raises(WorkerFailure, match="two actors"):
+            list(loop.events())
+    workers.close()
+    resumed, _ = plane.run(tmp_path, config)
+    assert "the harness failed: two actors are gone" in [event.reason for event in of(resumed, "ended")]
+    archive, _ = whole
+    assert plane.story(resumed) == plane.story(archive)
 
 
 @pytest.mark.parametrize("how", ["the user", "seconds"])

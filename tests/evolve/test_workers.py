@@ -6,7 +6,7 @@ import pytest
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Ended
-from vevolve.errors import SandboxUnavailable
+from vevolve.errors import SandboxUnavailable, WorkerFailure
 from vevolve.evaluators.fresh import Fresh
 from vevolve.evolve.workers import Job, Meeting, Workers
 from vevolve.types import Candidate, Containment, Seed
@@ -25,10 +25,17 @@ class Brittle:
         return Containment(level=self.level if self.opened < 3 else "L0")
 
     def examine(self, job):
+        self.begin(OSError("the zygote is gone"))
+        return self.worker.examine(job)
+
+    def meet(self, meeting):
+        self.begin(WorkerFailure("the actor is gone"))
+        return self.worker.meet(meeting)
+
+    def begin(self, failure):
         self.jobs += 1
         if self.jobs in self.breaks_at:
-            raise OSError("the zygote is gone")
-        return self.worker.examine(job)
+            raise failure
 
     def close(self):
         self.worker.close()
@@ -101,3 +108,18 @@ def test_two_programs_meet_on_a_document_that_its_key_and_number_decide(plane):
     assert all(verdict.points != elsewhere.points for verdict, elsewhere in zip(one, other, strict=True))
     assert one[0].problem == one[1].problem != other[0].problem, "both met the same document"
     assert {point.split for verdict in one for point in verdict.points} == {"sealed"}
+
+
+def test_a_meeting_whose_worker_broke_is_held_by_a_new_one_and_one_that_breaks_two_names_both_programs(plane):
+    challenger, incumbent = (Candidate(plane.program(x, 0.5)) for x in (0.4, 0.5))
+    meeting = Meeting(challenger, incumbent, Fresh(Seed(b"key"), 3), ("only",))
+    calm = plane.crew()
+    expected = [verdict.points for verdict in calm.meet(meeting).result(120)]
+    calm.close()
+    workers = Workers([Brittle(plane.make_bare(), {1})])
+    assert [verdict.points for verdict in workers.meet(meeting).result(120)] == expected
+    workers.close()
+    workers = Workers([Brittle(plane.make_bare(), {1, 2})])
+    with pytest.raises(WorkerFailure, match=f"{challenger.id[:8]} or {incumbent.id[:8]} could not be examined"):
+        workers.meet(meeting).result(120)
+    workers.close()
