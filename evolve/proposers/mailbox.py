@@ -124,9 +124,12 @@ class _Answer:
     def take(self) -> str | None:
         """The text, or None while there is none. Raises ProposalFailed where it is too large."""
         try:
-            found = self._path.stat()
-        except FileNotFoundError:
+            return self._settled()
+        except FileNotFoundError:  # not there yet, or taken back while it was read
             return None
+
+    def _settled(self) -> str | None:
+        found = self._path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
             return None
         state = _state(found)

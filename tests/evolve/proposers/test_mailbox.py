@@ -191,6 +191,26 @@ def test_an_answer_that_changes_while_it_is_read_is_not_taken(tmp_path, monkeypa
     assert waiting.take() == "half and half"
 
 
+def test_an_answer_that_is_taken_back_while_it_is_read_is_waited_for_again(tmp_path, monkeypatch):
+    path, read = tmp_path / "answer.md", Path.read_text
+    path.write_text("first")
+    _age(path)
+    waiting = module._Answer(path, settle=1000.0)
+
+    def taken_back(self, **named):
+        text = read(self, **named)
+        path.unlink()
+        return text
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", taken_back)
+        assert waiting.take() is None
+    assert waiting.take() is None
+    path.write_text("second")
+    _age(path)
+    assert waiting.take() == "second"
+
+
 def test_an_answer_that_is_too_large_fails_the_request(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_ANSWER", 10)
     (tmp_path / "answers").mkdir()
