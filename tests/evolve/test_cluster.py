@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from vevolve.errors import BadProblem, UnknownName, WorkerFailure
+from vevolve.evaluators.fresh import Fresh
 from vevolve.evolve import cluster
-from vevolve.evolve.workers import Job
+from vevolve.evolve.workers import Job, Meeting
 from vevolve.types import Candidate, Containment, Seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,14 +30,18 @@ def make_watched():
     import sys
     from pathlib import Path
 
-    from vevolve.evaluators.contract import Problem
+    from vevolve.evaluators.contract import Problem, Workload
+    from vevolve.evaluators.fresh import STAGE
     from vevolve.evolve.workers import Inline
     from vevolve.types import Containment, Point, Subject, Verdict
 
     class Watch(Problem):
         """Reports on its own process."""
 
-        def examine(self, subject: Subject, workload: object) -> Verdict:
+        def fresh(self, key: Seed) -> Workload:
+            return Workload(STAGE, key, inputs=key.key.hex())
+
+        def examine(self, subject: Subject, workload: Workload) -> Verdict:
             words = subject.candidate.source.split()
             if words[0] == "die_once" and not Path(words[1]).exists():
                 Path(words[1]).touch()
@@ -50,7 +55,7 @@ def make_watched():
             except ImportError:
                 kernels = ""
             report = {"pid": os.getpid(), "path": sys.path, "cwd": str(Path.cwd()), "kernels": kernels}
-            return Verdict(valid=True, points=(Point(label="x", one=1.0),), report=report)
+            return Verdict(valid=True, points=(Point(label="x", split=workload.stage.split, one=1.0),), report=report)
 
     Watch.name, Watch.objectives, Watch.functions, Watch.hash = "watch", (), (), "none"
 
@@ -95,12 +100,19 @@ def test_actors_examine_die_are_replaced_and_never_see_the_repository(tmp_path, 
         flag = tmp_path / "died"
         assert workers.submit(Job(Candidate(f"die_once {flag}"), Seed.fresh())).result(120).valid
         assert flag.exists()
+        flag = tmp_path / "died_as_an_incumbent"
+        both = workers.meet(_meeting("look", f"die_once {flag}")).result(120)
+        assert flag.exists()
+        assert len({verdict.report["pid"] for verdict in both} - {os.getpid()}) == 1, "one new process met both"
+        assert both[0].problem == both[1].problem, "on one document"
         with pytest.raises(BadProblem, match=r"at .*test_cluster\.py:\d+: ZeroDivisionError: the evaluator is wrong"):
             workers.submit(Job(Candidate("raise"), Seed.fresh())).result(120)
         with pytest.raises(WorkerFailure, match=r"tried twice: A worker's process was lost") as error:
             workers.submit(Job(Candidate("die"), Seed.fresh())).result(120)
         assert "\n" not in str(error.value)
         assert workers.submit(Job(Candidate("look"), Seed.fresh())).result(120).valid, "the run can go on"
+        with pytest.raises(WorkerFailure, match=r"\w+ or \w+ could not be examined, tried twice: A worker's process"):
+            workers.meet(_meeting("look", "die")).result(120)
         assert _printed_of_a_daemons_report(monkeypatch, capfd) == ""
         listeners = _listeners()
         assert listeners, "Ray listens somewhere"
@@ -139,6 +151,10 @@ def test_a_machine_with_another_version_is_refused(version):
     opened = cluster.Opened(Containment(level="L1"), "none", version, "far")
     with pytest.raises(WorkerFailure, match=r"worker on far has vEvolve 0\.0\.1, this process"):
         cluster.Actor(recipe())._compare(opened)
+
+
+def _meeting(challenger, incumbent):
+    return Meeting(Candidate(challenger), Candidate(incumbent), Fresh(Seed(b"key"), 0), ("x",))
 
 
 def recipe():
