@@ -35,9 +35,9 @@ class Line:
         most: fresh documents of a comparison; 0 where there are none.
 
     A first comparison begins while the documents told so far, and a trial for each that is under way, cost less than
-    their share. Who comes when more was spent waits until enough was evaluated, and those after it do too; where the run
-    ends before, it stays unconfirmed. So one may overdraw the share, and the next ones make up for it, as they do for
-    elites that meet their incumbents again: these wait for nothing.
+    their share. Who comes when more was spent waits until enough was evaluated, and those after it do too; where the
+    run ends before, it stays unconfirmed. So one may overdraw the share, and the next ones make up for it, as they do
+    for elites that meet their incumbents again: these wait for nothing.
     """
 
     def __init__(self, problem: Problem, config: Config) -> None:
