@@ -28,6 +28,7 @@ METHODS = {
     "quest": ("Quest", "#56B4E9", "s"),
     "pqcache": ("PQCache", "#E69F00", "^"),
     "vattention": ("vAttention over Quest (the seed)", "#0072B2", "D"),
+    "vattention_tight": ("vattention_tight (ours)", "#000000", "P"),
     "oracle_topk": ("oracle top-k (reads every key)", "#CC79A7", "x"),
     "vattention_oracle": ("vAttention over an oracle", "#009E73", "+"),
 }
