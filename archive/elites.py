@@ -16,6 +16,11 @@ from vevolve.archive.store import Archive
 from vevolve.archive.summaries import Summary
 
 Place = Literal["first", "elite", "unconfirmed", "demoted"]
+UNMET = (
+    "compared with none: it still waited for its documents, or its new points improve an elite, or the first, by next"
+    " to nothing on select"
+)
+"""What is said of an unconfirmed program that met no incumbent."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,11 @@ class Elites:
             return "first"
         known = self.compared.get(record.id)
         return known.place if known else "unconfirmed"
+
+    def sentence(self, record: Record | Summary) -> str:
+        """What came of it, for a reader; "" where there is nothing to say."""
+        known, place = self.compared.get(record.id), self.place(record)
+        return str(known) if known else f"{place}: {UNMET}" if place == "unconfirmed" else place or ""
 
     def to_json(self, record: Record | Summary) -> dict[str, Any]:
         """The fields that a list of candidates adds."""

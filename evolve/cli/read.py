@@ -405,9 +405,8 @@ def _describe(archive: Archive, record: Record, rank: int | None) -> None:
         render.say("the start of the run, with which everything else is compared")
     elif record.promoted:
         render.say("promoted: valid on both splits, and it gained on the select split as well")
-    compared = _elites(archive)
-    if place := compared.place(record):
-        render.say(str(compared.compared.get(record.id, place)))
+    if said := _elites(archive).sentence(record):
+        render.say(said)
     if record.selected:
         render.say("\non the search split, which parents and prompts see:")
     render.verdict(record.verdict, archive.objectives, parent.points if parent else ())

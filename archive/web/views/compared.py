@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vevolve.archive.elites import Elite
+from vevolve.archive.elites import UNMET, Elite
 from vevolve.archive.events import Compared
 from vevolve.archive.web.sight import Sight
 from vevolve.archive.web.views.brief import SHORT, brief
@@ -35,9 +35,9 @@ def standing(sight: Sight) -> list[dict[str, Any]]:
 def comparison(sight: Sight, id: str) -> dict[str, Any] | None:
     """What fresh documents say of a candidate; None for one that was not promoted, or where nothing is compared.
 
-    It has `place`; `met`, those that were compared with it; and, where it met an incumbent itself, what `_facts` has,
-    with `documents` in the order in which they were met: the gain as a share of the claim, whether it is cut there,
-    and whether it came after the comparison had ended.
+    It has `place`; `unmet`, why it met no incumbent, or ""; `met`, those that were compared with it; and, where it met
+    an incumbent itself, what `_facts` has, with `documents` in the order in which they were met: the gain as a share of
+    the claim, whether it is cut there, and whether it came after the comparison had ended.
     """
     found, one = sight.elites, sight.all.get(id)
     place = found.place(one) if one is not None else None
@@ -48,6 +48,7 @@ def comparison(sight: Sight, id: str) -> dict[str, Any] | None:
     met = [other.candidate for other in found.compared.values() if other.incumbent == id]
     return {
         "place": place,
+        "unmet": UNMET if place == "unconfirmed" and known is None else "",
         "facts": None if known is None else {**_facts(sight, known), "documents": _documents(known)},
         "rank": ranked.index(id) + 1 if id in ranked else None,
         "elites": len(ranked),

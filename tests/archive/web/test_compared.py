@@ -172,7 +172,7 @@ def test_a_demoted_candidate_says_so_with_the_documents_since(run: Path, serve: 
 def test_promoted_candidates_that_met_nobody_claim_nothing(run: Path, serve: Serve) -> None:
     served = serve(run)
     waiting, first = (served.ask(f"/run/r/c/{name(number)}")[2] for number in (4, 0))
-    assert "no comparison with an incumbent was told" in waiting and "e-value" not in waiting
+    assert "Compared with none" in waiting and "e-value" not in waiting
     assert "with which later ones are compared" in first and "e-value" not in first
     assert "weak ones are missed" in served.ask(f"/run/r/c/{name(3)}")[2]
 

@@ -114,6 +114,11 @@ def test_readers_tell_elites_from_what_is_unconfirmed(vevolve, run: Path) -> Non
     assert by_id.pop(first.id) == "first"
     assert set(by_id.values()) <= {"unconfirmed", None}
     assert "mean gain, each cut at the claim, at least 31% of it (95 % confidence)" in vevolve("show", best.id).out
+    with Archive.open(run, write=True) as archive:
+        other = next(one for one in archive.records() if one.verdict.valid and not one.selected)
+        selected = Selected(iteration=other.iteration, candidate=other.id, verdict=other.verdict, promoted=True)
+        archive.append(selected)
+    assert "\nunconfirmed: compared with none: it still waited" in vevolve("show", other.id).out
 
 
 def test_any_unique_beginning_names_a_candidate(vevolve, run: Path) -> None:
