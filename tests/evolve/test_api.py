@@ -132,10 +132,10 @@ def continued(run, resume, model=None):
 
 
 def test_after_the_seconds_are_over_the_printed_command_really_goes_on(start, resume, plane):
-    run = start(plane.Model(delay=0.02), evaluations=10_000, seconds=0.3)
+    run = start(plane.Model(delay=0.02), evaluations=10_000, seconds=3)
     assert list(run)[-1].budget == "seconds"
     assert "--seconds" in run.resume_command and "--evaluations" not in run.resume_command
-    assert resume().finished and "0.3 seconds are over" in resume().reached[0].said
+    assert resume().finished and "3 of 3 seconds are over" in resume().reached[0].said
     assert continued(run, resume, plane.Model(delay=0.02)) > 0
 
 
