@@ -85,13 +85,17 @@ class Config(Value):
     @field_validator("workers", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
-        return int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
+        if not isinstance(value, str) or value == "inline":
+            return value
+        if not value.removeprefix("-").isdecimal():
+            raise ValueError("expected a number of at least 1, or inline")
+        return int(value)
 
     @field_validator("workers")
     @classmethod
     def _some(cls, value: Any) -> Any:
         if isinstance(value, int) and value < 1:
-            raise ValueError("at least 1, or inline")
+            raise ValueError("expected a number of at least 1, or inline")
         return value
 
     @property
@@ -205,4 +209,5 @@ def _first_problem(error: ValidationError | ValueError) -> str:
     first = error.errors()[0]
     path: Iterable[object] = first["loc"]
     name = ".".join(str(part) for part in path)
-    return f"Bad value for setting '{name.partition('.')[0]}': {first['msg']}; found {first.get('input')!r}."
+    why = first["msg"].removeprefix("Value error, ")  # put before what our own validators say
+    return f"Bad value for setting '{name.partition('.')[0]}': {why}; found {first.get('input')!r}."
