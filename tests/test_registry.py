@@ -26,6 +26,12 @@ def test_a_misspelt_seed_lists_what_is_there(name: str) -> None:
         registry.seed_path(name)
 
 
+def test_a_long_list_of_names_ends_with_how_many_it_leaves_out() -> None:
+    names = [f"n{place:02}" for place in range(15)]
+    assert str(UnknownName("seed", "?", names)).endswith("n10, n11 and 3 more.")
+    assert str(UnknownName("seed", "?", names[:12])).endswith("n10, n11.")
+
+
 def test_a_folder_without_a_problem_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="vevolve new problem"):
         registry.problem_module(str(tmp_path))

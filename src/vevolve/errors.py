@@ -28,7 +28,7 @@ class UnknownName(VEvolveError):
         known = sorted(known)
         near = _nearest(name, known)
         hint = f" Did you mean '{near}'?" if near else ""
-        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
         super().__init__(f"No {kind} named '{name}'.{hint} Known: {shown or 'none'}.")
         self.kind, self.name, self.nearest = kind, name, near
 
