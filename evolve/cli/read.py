@@ -329,7 +329,8 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
         if (record.id, point.label) not in shown
     ]
     marks = [*(["on fresh documents"] if compared.compares else []), *(["certificate"] if certified else [])]
-    table(["point", *names, "id", *marks, "idea"], rows, right=names)
+    if rows:
+        table(["point", *names, "id", *marks, "idea"], rows, right=names)
     for one in compared.standing:
         render.say(f"{one.candidate[: render.SHORT]} {one}")
 
@@ -351,7 +352,7 @@ def _point_row(
 
 def _place(compared: Elites, record: Record) -> str:
     known, place = compared.compared.get(record.id), compared.place(record)
-    return f"{place} (e {known.evidence:.2g} of {1 / known.level:.2g})" if known else place or "-"
+    return f"{place} (e {known.evidence:.3g} of {1 / known.level:.3g})" if known else place or "-"
 
 
 def _elites(archive: Archive) -> Elites:

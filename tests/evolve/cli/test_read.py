@@ -96,7 +96,7 @@ def test_readers_tell_elites_from_what_is_unconfirmed(vevolve, run: Path) -> Non
             told=12,
             gains=(0.1,) * 11 + (-0.1,),
             workloads=("hash",),
-            evidence=60.0,
+            evidence=345.6,
             level=0.025,
             lower=0.31,
             elite=True,
@@ -105,10 +105,10 @@ def test_readers_tell_elites_from_what_is_unconfirmed(vevolve, run: Path) -> Non
         archive.append(comparison)
     assert "on fresh documents" not in before
     table = vevolve("front").out
-    assert "elite (e 60 of 40)" in table
-    assert f"elite: won 11 of 12 fresh documents against {first.id[:10]} at 26 circles; e-value 60, 40 needed" in table
+    assert "elite (e 346 of 40)" in table
+    assert f"elite: won 11 of 12 fresh documents against {first.id[:10]} at 26 circles; e-value 346, 40 needed" in table
     (on_it,) = [one for one in listed(vevolve, "front") if one["id"] == best.id]
-    assert (on_it["elite"], on_it["evidence"], on_it["level"], on_it["wins"]) == ("elite", 60.0, 0.025, 11)
+    assert (on_it["elite"], on_it["evidence"], on_it["level"], on_it["wins"]) == ("elite", 345.6, 0.025, 11)
     by_id = {one["id"]: one["elite"] for one in listed(vevolve, "ls")}
     assert by_id.pop(best.id) == "elite"
     assert by_id.pop(first.id) == "first"

@@ -127,6 +127,13 @@ def test_a_budget_that_ends_with_nothing_valid_exits_with_3(vevolve, monkeypatch
     assert outcome.out.partition("on the front")[2].splitlines()[2].endswith("  the seed")
 
 
+def test_a_front_without_a_point_is_one_line_and_no_empty_table(vevolve) -> None:
+    Path("bad.py").write_text("def pack(n):\n    return 1 / 0\n")
+    outcome = vevolve("run", "bad.py", "-p", "circle_packing", "-m", "offline", "-n", "1", "--workers", "inline")
+    assert "0 points on the front of the search split; hypervolume 0.0000" in outcome.out
+    assert "sum_radii" not in outcome.out
+
+
 def test_a_failure_in_the_middle_keeps_what_was_told_and_says_how_to_go_on(vevolve, monkeypatch) -> None:
     from vevolve.errors import ProposerError
 
