@@ -403,4 +403,5 @@ def _rerun(certificate: dict[str, Any], path: Path, count: int, workers: int | N
                     "processor, units next to epsilon may differ by rounding."
                 )
             sys.stderr.write(f"document {one['document']} gives the same outcome\n")
-    return f"{len(documents)} documents drawn and examined again: same text, same outcome of every unit"
+    drawn = "1 document" if len(documents) == 1 else f"{len(documents)} documents"
+    return f"{drawn} drawn and examined again: same text, same outcome of every unit"

@@ -171,7 +171,7 @@ def _print(problem: Problem, rows: list[dict[str, Any]]) -> None:
         chosen = [cells for cells, row in zip(shown, rows, strict=True) if row["reference"] is reference]
         if chosen:
             if reference:
-                render.say("references, which read what no method could:")
+                render.say("\nreferences, which read what no method could:")
             table(
                 names,
                 [[cells.get(name, "-") for name in names] for cells in chosen],
