@@ -90,6 +90,21 @@ def standing(archive: Archive) -> dict[str, set[str]]:
     }
 
 
+def ranked(archive: Archive) -> dict[str, list[tuple[Registered, str]]]:
+    """Candidate -> its certificates, each with what is said behind it: " (failed since)", or "" where it stands.
+
+    Those that failed come first, and the latest that stands last.
+    """
+    failed = refuted(archive)
+    return {
+        id: [
+            (registered, " (failed since)" if seq in failed else "")
+            for seq, registered in sorted(found, key=lambda one: (one[0] not in failed, one[0]))
+        ]
+        for id, found in issued(archive).items()
+    }
+
+
 def short(statement: Statement) -> str:
     """A certificate in a table's cell."""
     return f"eps={statement.epsilon:g} delta={statement.delta:g}"

@@ -7,6 +7,7 @@ most runs, has no incumbent: it is the *first*, with which later ones are compar
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -135,6 +136,11 @@ class Elites:
         """The elites, ranked by the lower confidence limit of the gain of each over its own incumbent."""
         found = [one for one in self.compared.values() if one.place == "elite"]
         return sorted(found, key=lambda one: -one.lower * one.claimed)
+
+    @property
+    def counts(self) -> Counter[Place]:
+        """How many of those that were compared are what."""
+        return Counter(one.place for one in self.compared.values())
 
     @property
     def incumbents(self) -> list[str]:

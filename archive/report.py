@@ -210,15 +210,15 @@ def commands(archive: Archive, winner: str | None) -> list[str]:
 
 def _elites(compared: Elites) -> dict[str, Any]:
     """The elites, ranked, and those that are demoted, each in a sentence; the unconfirmed are counted."""
-    found = list(compared.compared.values())
-    demoted = [one for one in found if one.place == "demoted"]
-    best, rest = len(compared.standing), len(found) - len(compared.standing) - len(demoted)
+    demoted = [one for one in compared.compared.values() if one.place == "demoted"]
+    counts = compared.counts
+    best, lost, rest = counts["elite"], counts["demoted"], counts["unconfirmed"]
     elite = f"{best} {'elite' if best == 1 else 'elites'}"
     return {
         "elite": best,
-        "demoted": len(demoted),
+        "demoted": lost,
         "unconfirmed": rest,
-        "count": f"Compared: {len(found)}, of which {elite}, {len(demoted)} demoted, {rest} unconfirmed.",
+        "count": f"Compared: {counts.total()}, of which {elite}, {lost} demoted, {rest} unconfirmed.",
         "told": [{"id": one.candidate[:SHORT], "text": f"{one}."} for one in [*compared.standing, *demoted]],
     }
 

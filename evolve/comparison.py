@@ -1,9 +1,10 @@
 """A promoted program against its incumbent, document by document.
 
-On each document both answer at all their operating points. What the challenger gains there is what the incumbent's own
-hypervolume changes by when the challenger's points take the place of the incumbent's at the claimed labels: above 0
-where that is an improvement, whatever number of objectives there are. It is the volume of a staircase: points that are
-spread better along the same curve gain as well. A document is one draw, whatever heads, layers and steps go into it.
+On each document the incumbent answers at all its operating points, the challenger at those that it claims. What it
+gains there is what the incumbent's own hypervolume changes by when the challenger's points take the place of the
+incumbent's at the claimed labels: above 0 where that is an improvement, whatever number of objectives there are. It is
+the volume of a staircase: points that are spread better along the same curve gain as well. A document is one draw,
+whatever heads, layers and steps go into it.
 
 What fails never helps the challenger. Where it is invalid, it loses all that the incumbent holds on that document; a
 point that the incumbent does not answer, or any where it is invalid, gains nothing.

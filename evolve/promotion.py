@@ -177,15 +177,14 @@ class Promotions:
         """
         points = points_of(verdict, "select")
         claims = [point.label for point in points if self._archive.gain([point], "select") > 0]
+        held = {id: self._archive.record(id).points_on("select") for id in self._line.elites.incumbents}
         found: list[tuple[float, str, tuple[str, ...]]] = []
-        for id in self._line.elites.incumbents:
-            theirs = self._archive.record(id).points_on("select")
+        for id, theirs in held.items():
             labels = comparison.common(points, theirs, claims)
             if labels and id != candidate:
                 found.append((comparison.gain(points, theirs, labels, self._archive.objectives), id, labels))
         least, incumbent, labels = min(found, default=(0.0, "", ()))
-        theirs = self._archive.record(incumbent).points_on("select") if incumbent else ()
-        if not comparison.worth_documents(least, theirs, self._archive.objectives):
+        if not comparison.worth_documents(least, held.get(incumbent, ()), self._archive.objectives):
             return "", (), 0.0
         return incumbent, labels, least
 

@@ -33,7 +33,7 @@ def written(text: str, language: str = "text") -> str:
 
 def printable(text: str) -> str:
     """Without control, direction and invisible characters, which could hide text from whoever reads it."""
-    if text.replace("\n", "").replace("\t", "").isprintable():  # as nearly all texts are; no hidden character counts as
+    if text.replace("\n", "").replace("\t", "").isprintable():  # as nearly all texts are, and no hidden character is
         return text
     text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n").replace("\r", "\n"))
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in HIDDEN)

@@ -366,12 +366,10 @@ def _certified(archive: Archive) -> dict[tuple[str, str], str]:
     """(candidate, label of a point) -> its latest certificate in this log that stands, else one that failed since."""
     from vevolve.archive import certificates
 
-    failed = certificates.refuted(archive)
     return {
-        (id, registered.point["label"]): certificates.short(registered.statement)
-        + (" (failed since)" if seq in failed else "")
-        for id, issued in certificates.issued(archive).items()
-        for seq, registered in sorted(issued, key=lambda one: (one[0] not in failed, one[0]))
+        (id, registered.point["label"]): certificates.short(registered.statement) + failed
+        for id, found in certificates.ranked(archive).items()
+        for registered, failed in found
     }
 
 

@@ -81,9 +81,7 @@ def certified(problem: Problem) -> dict[str, str]:
     found: dict[str, str] = {}
     for ledger in sorted(Path("runs", "certificates").glob(f"{problem.name}-L*")):
         with Archive.open(ledger) as archive:
-            failed = certificates.refuted(archive)
-            for id, issued in certificates.issued(archive).items():
-                seq, registered = max(issued, key=lambda one: (one[0] not in failed, one[0]))
-                found[id] = f"{certificates.short(registered.statement)} at {registered.point['label']}"
-                found[id] += " (failed since)" if seq in failed else ""
+            for id, ranked in certificates.ranked(archive).items():
+                registered, failed = ranked[-1]
+                found[id] = f"{certificates.short(registered.statement)} at {registered.point['label']}{failed}"
     return found

@@ -18,12 +18,12 @@ def counters(sight: Sight) -> dict[str, Any] | None:
     found = sight.elites
     if not found.compares:
         return None
-    places = [one.place for one in found.compared.values()]
+    counts = found.counts
     return {
-        "elites": places.count("elite"),
-        "demoted": places.count("demoted"),
-        "unconfirmed": places.count("unconfirmed"),
-        "compared": len(places),
+        "elites": counts["elite"],
+        "demoted": counts["demoted"],
+        "unconfirmed": counts["unconfirmed"],
+        "compared": counts.total(),
     }
 
 

@@ -11,25 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.archive.web.browser import DRAWN, VENDOR, flaws, visit
 from tests.archive.web.conftest import HOSTILE, SEED, started, told
 
 from vevolve.archive import Archive
 from vevolve.archive.events import Ended, Told
 from vevolve.types import Candidate, Point, Verdict
 
-VENDOR = Path(__file__).parent / "vendor"
 RUN = "/run/20260101-plain"
 VIEWS = ("", "/scatter", "/table", "/lineage", "/compare", "/failures", "/costs")
 Serve = Callable[[Path], Any]
-DRAWN = """() => [...document.querySelectorAll('[data-plot]')].every(
-    ({dataset}) => dataset.drawn && (!dataset.beside || dataset.whole)
-)"""
-"""Plots are drawn, with what is published beside the run, which comes later and moves the axes."""
-
-
-def visit(page: Any, served: Any, path: str) -> None:
-    page.goto(served.url + path, wait_until="load")
-    page.wait_for_function(DRAWN)
 
 
 def best(served: Any) -> str:
@@ -48,20 +39,7 @@ def test_vendored_files_are_those_that_are_named() -> None:
 
 def test_pages_are_clean_accessible_and_never_leave_this_machine(runs: Path, serve: Serve, page: Any) -> None:
     served = serve(runs)
-    axe = (VENDOR / "axe-core-4.14.1.min.js").read_text(encoding="utf-8")
-    found: dict[str, Any] = {}
-    for scheme, width in (("light", 1280), ("dark", 360)):
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 800})
-        for path in ["/", *(RUN + view for view in VIEWS), f"{RUN}/c/{best(served)}"]:
-            visit(page, served, path)
-            page.evaluate(axe)
-            result = page.evaluate("axe.run({ resultTypes: ['violations'] })")
-            broken = {one["id"]: [node["html"][:120] for node in one["nodes"][:3]] for one in result["violations"]}
-            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            if broken or wide > 0:
-                found[f"{path} {scheme}"] = (broken, wide)
-    assert not found
+    assert not flaws(page, served, ["/", *(RUN + view for view in VIEWS), f"{RUN}/c/{best(served)}"])
     assert not page.faults
     assert {url.split("/")[2] for url in page.asked} == {f"127.0.0.1:{served.port}"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.archive.web.browser import flaws
 from tests.archive.web.conftest import HOSTILE, SEED, started, told
 
 from vevolve.archive import Archive, report
@@ -270,21 +271,5 @@ def test_an_elite_that_is_told_while_a_reader_looks_appears(tmp_path: Path, serv
 
 def test_pages_with_elites_are_accessible(run: Path, serve: Serve, page: Any) -> None:
     served = serve(run)
-    axe = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text(encoding="utf-8")
-    found: dict[str, Any] = {}
-    for scheme, width in (("light", 1280), ("dark", 360)):
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 800})
-        for path in ("", "/table", "/lineage", f"/c/{name(2)}"):
-            page.goto(f"{served.url}/run/r{path}")
-            page.wait_for_function(
-                "() => [...document.querySelectorAll('[data-plot]')].every(({dataset}) => dataset.drawn)"
-            )
-            page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
-            page.evaluate(axe)
-            result = page.evaluate("axe.run({ resultTypes: ['violations'] })")
-            broken = {one["id"]: [node["html"][:120] for node in one["nodes"][:3]] for one in result["violations"]}
-            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            if broken or wide > 0:
-                found[f"{path} {scheme}"] = (broken, wide)
-    assert not found and not page.faults
+    paths = [f"/run/r{path}" for path in ("", "/table", "/lineage", f"/c/{name(2)}")]
+    assert not flaws(page, served, paths, unfolded=True) and not page.faults

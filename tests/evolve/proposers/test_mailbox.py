@@ -172,39 +172,38 @@ def test_an_answer_is_taken_when_it_has_not_changed_for_a_while_whatever_its_dat
     assert waiting.take() == "half and half"
 
 
-def test_an_answer_that_changes_while_it_is_read_is_not_taken(tmp_path, monkeypatch):
-    path, read = tmp_path / "answer.md", Path.read_text
-    path.write_text("half")
-    _age(path)
-    waiting = module._Answer(path, settle=1000.0)
+def taken_as(happens, waiting, monkeypatch) -> str | None:
+    """What is taken of an answer to which something happens right after it was read."""
+    read = Path.read_text
 
-    def written_meanwhile(self, **named):
+    def meanwhile(self, **named):
         text = read(self, **named)
-        path.write_text("half and half")
+        happens()
         return text
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", written_meanwhile)
-        assert waiting.take() is None
+        patch.setattr(Path, "read_text", meanwhile)
+        taken: str | None = waiting.take()
+    return taken
+
+
+def test_an_answer_that_changes_while_it_is_read_is_not_taken(tmp_path, monkeypatch):
+    path = tmp_path / "answer.md"
+    path.write_text("half")
+    _age(path)
+    waiting = module._Answer(path, settle=1000.0)
+    assert taken_as(lambda: path.write_text("half and half"), waiting, monkeypatch) is None
     assert waiting.take() is None
     _age(path)
     assert waiting.take() == "half and half"
 
 
 def test_an_answer_that_is_taken_back_while_it_is_read_is_waited_for_again(tmp_path, monkeypatch):
-    path, read = tmp_path / "answer.md", Path.read_text
+    path = tmp_path / "answer.md"
     path.write_text("first")
     _age(path)
     waiting = module._Answer(path, settle=1000.0)
-
-    def taken_back(self, **named):
-        text = read(self, **named)
-        path.unlink()
-        return text
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", taken_back)
-        assert waiting.take() is None
+    assert taken_as(path.unlink, waiting, monkeypatch) is None
     assert waiting.take() is None
     path.write_text("second")
     _age(path)
