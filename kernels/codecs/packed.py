@@ -26,10 +26,8 @@ FORMATS = {torch.bfloat16: (7, 127), torch.float16: (10, 15), torch.float32: (0,
 """Bits of the mantissa, in which codes are set, and the bias of the exponent; 0 where codes are converted instead."""
 CHUNK = 16
 """Words of a tile that are taken at a time."""
-FILL = {2: 8, 4: 9, 8: 6}
+FILL = {2: 8, 4: 8, 8: 6}
 """Programs for each core of the GPU, by bits: as many as its registers and shared memory hold."""
-REGISTERS = 224
-"""Of a thread, for 4 bits and up to 8 rows of up to 128 channels: room for 9 programs, and nothing is spilled."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,7 @@ class Packed:
         mantissa, bias = FORMATS[query.dtype]
         warps = warps or (1 if mantissa else 4)
         widened = INTERPRETED and query.dtype == torch.bfloat16
-        padded, rows = power_of_two(width), max(8, power_of_two(group))
-        limited = mantissa > 0 and self.bits == 4 and warps == 1 and rows == 8 and padded <= 128
+        padded = power_of_two(width)
         launch(
             kernel,
             (splits, batch * heads),
@@ -171,13 +168,12 @@ class Packed:
             PRECISION="ieee" if mantissa == 0 else "tf32",
             SPLITS_PADDED=power_of_two(splits),
             WIDTH_PADDED=padded,
-            ROWS_PADDED=rows,
+            ROWS_PADDED=max(8, power_of_two(group)),
             ROWS_MERGED=power_of_two(group),
             MERGED=min(merged_at_once(power_of_two(group) * padded, warps), power_of_two(splits)),
             STAGES=stages,
             OVERLAP=overlaps(query.device),
             num_warps=warps,
-            **({"maxnreg": REGISTERS} if limited else {}),
             **options(query.device),
         )
         return result, lse

@@ -9,8 +9,11 @@ from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
 from vevolve.kernels.cache import Cache
-from vevolve.kernels.codecs.kernel import lift, middle, setting, shifting, slot
+from vevolve.kernels.codecs.kernel import centre, centring, lift, middle, setting, shifting, slot, surplus
 from vevolve.kernels.codecs.packed import FORMATS, TILE, Packed
+
+
+on_gpu = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs an NVIDIA GPU")]
 
 
 def _case(
@@ -34,6 +37,10 @@ def _case(
         pytest.param((128,), 1, 8, 256, 8, torch.float32, id="8-bits-one-tile-d256"),
         pytest.param((128,), 1, 9, 96, 2, torch.bfloat16, id="2-bits-G9-d96"),
         pytest.param((256,), 1, 2, 64, 8, torch.float16, id="8-bits-G2"),
+        # What is attended to averages out, and what tensor cores cut off adds up.
+        pytest.param((131072, 65536), 2, 4, 128, 4, torch.bfloat16, id="4-bits-long", marks=on_gpu),
+        pytest.param((131072,), 1, 4, 128, 2, torch.bfloat16, id="2-bits-long", marks=on_gpu),
+        pytest.param((131072,), 1, 4, 128, 8, torch.float16, id="8-bits-long", marks=on_gpu),
     ],
 )
 def test_attention_over_codes_is_attention_over_what_they_unpack_to(
@@ -63,6 +70,14 @@ def _run(instruction: str, register: int) -> int:
     return sum((table >> place & 1) << bit for bit, place in enumerate(turned))
 
 
+def _taken_off(instruction: str, dtype: torch.dtype) -> float:
+    """The number that an instruction adds to both halves of a register."""
+    assert f"add.rn.{'bf16' if dtype == torch.bfloat16 else 'f16'}x2 $0, $1, less;" in instruction
+    word = int(instruction.split("less, ")[1].split(";")[0], 0)
+    assert word >> 16 == word & 0xFFFF
+    return float(torch.tensor([word & 0xFFFF]).to(torch.int16).view(dtype))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_the_instructions_for_two_codes_at_a_time_make_floats_of_both(bits: int, dtype: torch.dtype) -> None:
@@ -71,18 +86,23 @@ def test_the_instructions_for_two_codes_at_a_time_make_floats_of_both(bits: int,
     field = 4 if mantissa < bits else bits
     pairs = torch.randint(0, 1 << 32, (20,), generator=torch.Generator().manual_seed(3)).tolist()
     for part in range(16 // bits):
-        found = torch.zeros(len(pairs), 2)
+        found, centred = torch.zeros(len(pairs), 2), torch.zeros(len(pairs), 2)
         for digit in range(bits // field):
             place = bits * part + field * digit
             at = slot(place, mantissa, field)
             moved = [_run(shifting(place - at), pair) if place > at else pair for pair in pairs]
             made = torch.tensor([_run(setting(at, mantissa, bias, field), pair) for pair in moved])
             halves = torch.stack([made & 0xFFFF, made >> 16], dim=1)
-            found += halves.to(torch.int16).view(dtype).float() * 2 ** (field * digit)
+            read = halves.to(torch.int16).view(dtype)
+            found += read.float() * 2 ** (field * digit)
+            less = torch.tensor(_taken_off(centring(at, mantissa, bias, field), dtype), dtype=dtype)
+            assert float(less) == -surplus(at, mantissa, field)
+            centred += (read + less).float() * 2 ** (field * digit)
         codes = torch.tensor(
             [[pair >> shift & (1 << bits) - 1 for shift in (bits * part, 16 + bits * part)] for pair in pairs]
         )
         assert torch.equal(found - lift(part, bits, mantissa, field) + middle(bits, mantissa), codes.float())
+        assert torch.equal(centred + centre(bits, mantissa, field), codes.float())
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
