@@ -12,7 +12,6 @@ from vevolve.kernels.cache import Cache
 from vevolve.kernels.codecs.kernel import centre, centring, lift, middle, setting, shifting, slot, surplus
 from vevolve.kernels.codecs.packed import FORMATS, TILE, Packed
 
-
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs an NVIDIA GPU")]
 
 
