@@ -14,6 +14,12 @@ def overlaps(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
+@functools.cache
+def cores(device: torch.device) -> int:
+    """Multiprocessors of a GPU; 0 where there is none."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 0
+
+
 def options(device: torch.device) -> dict[str, bool]:
     """Arguments of a launch whose kernel begins with `griddepcontrol.wait`."""
     return {"launch_pdl": True} if overlaps(device) else {}
