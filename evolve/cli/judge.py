@@ -42,25 +42,39 @@ def evaluate(
     point: Annotated[
         str | None, typer.Option(metavar="LABEL", help="With --model: the operating point, such as '128 tokens'.")
     ] = None,
+    latency: Annotated[
+        bool | None,
+        typer.Option(
+            "--latency/--no-latency", help="Time a valid program on this machine's GPU; by default where there is one."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SEED", help="What it is timed beside; by default the problem's default seed."),
+    ] = None,
     allow_degraded: AllowDegraded = False,
     as_json: AsJson = False,
 ) -> None:
     """Examine one program and print the verdict.
 
-    It runs in the sandbox. Exits with 1 where the verdict is invalid.
+    It runs in the sandbox. On an NVIDIA GPU a valid program of a problem that can be timed is timed as well. Exits with
+    1 where the verdict is invalid.
     """
     from vevolve.errors import BadInput
     from vevolve.evaluators.contract import load
     from vevolve.evaluators.inside.stage import judge
     from vevolve.evaluators.programs import read_program
-    from vevolve.evolve.cli import render
+    from vevolve.evolve.cli import render, timed
     from vevolve.evolve.setup import locate
     from vevolve.types import Seed
 
     if point is not None and model is None:
         raise BadInput("--point says where a model judges; name one with --model.")
+    if model is not None and (latency or against):
+        raise BadInput("A model judges no latency: give either --model or --latency and --against.")
     place = locate(file, problem)
     program, loaded = read_program(place.program), load(place.problem)
+    watch = timed.prepare(loaded, latency if model is None else False, against, allow_degraded)
     with open_sandbox(loaded, allow_degraded) as sandbox:
         if model is not None:
             verdict = judge(
@@ -69,10 +83,14 @@ def evaluate(
         else:
             verdict = _examine(loaded, sandbox, program, traces or [], split)
     if as_json:
-        render.print_json({"id": program.id, **verdict.model_dump(mode="json")})
+        found = watch(program) if verdict.valid else None
+        told = {"latency": found.model_dump(mode="json") if found else None, "latency_absent": watch.absent}
+        render.print_json({"id": program.id, **verdict.model_dump(mode="json"), **told})
     else:
         render.say(program.id)
         render.verdict(verdict, loaded.objectives)
+        if verdict.valid:
+            timed.say(watch(program), watch)
     if not verdict.valid:
         raise typer.Exit(1)
 

@@ -1,0 +1,210 @@
+"""Latency of `decode_kernel`: kernels on one large case, by the device's events.
+
+Texts are read as data, as everywhere in the problem. The compiler's processes make machine code of them; a launcher of
+ours for each, in a sandboxed process with the device, loads and times it with the device's events, which its own clock
+must bear out. No code of a candidate runs on the host there. Each call has a new query, new ids and new probabilities;
+outputs and scratch are poisoned, L2 is flushed, inputs are compared before and after, every timed answer is held
+against float64 here, and a time below what the bytes allow is suspect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vevolve.errors import SandboxUnavailable
+from vevolve.evaluators import latency
+from vevolve.evaluators.decode_kernel import device as told_device
+from vevolve.evaluators.decode_kernel import run, workload
+from vevolve.evaluators.decode_kernel.problem import TOLERANCE, problem
+from vevolve.evaluators.decode_kernel.program import read
+from vevolve.evaluators.decode_kernel.workload import Case
+from vevolve.evaluators.latency.device import Container, Device
+from vevolve.evaluators.latency.result import MICRO, Measurement, Timed, ratio
+from vevolve.evaluators.latency.result import latency as spanned
+from vevolve.kernels.timing import Timing, time_in_turn
+from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Objective, Process, Seed
+
+SHAPE, WIDTH, ROUNDS = (8, 8, 4, 32_768, 640), 128, 20
+"""B, H, G, n, m and d of the case: about 2 % of 32k tokens for eight sequences of Llama-3's heads."""
+LAG_S = 2e-3
+"""The most by which the launcher's clock may exceed the device's."""
+LABEL = "B=8 H=8 G=4 n=32768 m=640 d=128"
+
+OBJECTIVES = (
+    Objective("latency_us", "min", worst=10_000.0, best=2.0, scale="log10", unit=f"microseconds of one step, {LABEL}"),
+)
+
+
+class Contestant:
+    """A candidate, compiled and loaded in a process of its own with the device.
+
+    Args:
+        sandbox: whose processes have the device.
+        compiler: makes machine code.
+        candidate: the program.
+        case: whose keys and values stay on the device.
+        capability: of the device.
+
+    Raises:
+        CandidateFault: it does not compile, or asks for what it may not have.
+    """
+
+    def __init__(self, sandbox: Container, compiler: Any, candidate: Candidate, case: Case, capability: int) -> None:
+        program = read(candidate)
+        jobs = told_device.jobs(program, case.sizes, case.scale)
+        codes: list[Any] = []
+        told: list[dict[str, Any]] = []
+        for job in jobs:
+            machine = compiler.compile(
+                program.text, job.kernel, job.signature, job.constants, job.aligned, capability, **job.options
+            )
+            if any(machine.scratch):
+                raise CandidateFault("resource", f"`{job.kernel}` wants memory of the compiler's own")
+            codes.append(np.frombuffer(machine.code, np.uint8))
+            told.append(
+                {
+                    "name": machine.name,
+                    "warps": machine.warps,
+                    "shared": machine.shared,
+                    "grid": list(job.grid),
+                    "arguments": [list(one) for one in job.arguments],
+                }
+            )
+        elements = program.elements({**program.constants, **case.sizes}, told_device.MAX_SCRATCH)
+        scratch = {name: [program.scratch[name][0], count] for name, count in elements.items()}
+        self.process: Process = sandbox.subject(told_device.LAUNCHER).fresh()
+        try:
+            self.process.call("load", codes, told, returns=Json())
+            self.process.call("keep", case.keys, case.values, scratch, list(case.query.shape), returns=Json())
+        except BaseException:
+            self.close()
+            raise
+
+    def __call__(self, case: Case) -> Frame:
+        """One timed step."""
+        returns = Arrays(max_count=3, max_bytes=64 << 20, max_dims=4)
+        salt = secrets.randbelow(1 << 31)
+        frame: Frame = self.process.call("step", case.query, case.ids, case.log_prob, salt, returns=returns)
+        return frame
+
+    def close(self) -> None:
+        """End its process."""
+        self.process.__exit__(None, None, None)
+
+
+def by_its_events(call: Callable[[], Frame]) -> tuple[Frame, float]:
+    """A `Timer` by the device's events in a launcher's process, which its clock must bear out."""
+    frame = call()
+    seconds, wall = (float(one) for one in frame["seconds"])
+    if not 0 < seconds <= wall <= seconds + LAG_S:
+        raise CandidateFault("wrong", f"the device's events say {seconds:.3g} s, the clock {wall:.3g} s")
+    return frame, seconds
+
+
+def check(case: Case, frame: Frame) -> str:
+    """What is wrong with an answer, or ""."""
+    if frame["out"].shape != case.query.shape or not frame["intact"].all():
+        return "an input was written to, or the answer has another shape"
+    worst = float(run.errors(frame["out"], case).max())
+    return "" if worst <= TOLERANCE else f"relative error {worst:.2e}, at most {TOLERANCE:.0e}"
+
+
+def measure(device: Device, case: Case, programs: Mapping[str, Candidate], rounds: int, key: Seed) -> dict[str, Timing]:
+    """Time candidates in turn on one case, each call on other queries, ids and probabilities.
+
+    Raises:
+        SandboxUnavailable: there is no compiler.
+    """
+    if device.compiler is None:
+        raise SandboxUnavailable("Kernels cannot be timed: no compiler was given.")
+    faults: dict[str, Timing] = {}
+    contestants: dict[str, Contestant] = {}
+    first, meant = case.floor, np.count_nonzero(case.ids >= 0)
+    with device.compiler() as compiler, device.on_device() as sandbox, contextlib.ExitStack() as held:
+        for name, program in programs.items():
+            try:
+                contestants[name] = one = Contestant(sandbox, compiler, program, case, device.capability)
+                held.callback(one.close)
+            except CandidateFault as fault:
+                faults[name] = Timing(name, (), (f"{fault.status}: {fault.feedback}"[:1000],))
+        found = time_in_turn(
+            contestants,
+            lambda number: workload.again(case, key.derive("question", number)),
+            check,
+            rounds=rounds,
+            quiet=device.quiet,
+            # Counting the sectors of a case takes longer than timing it; but for padding all are alike.
+            bytes_moved=lambda asked, _: first * np.count_nonzero(asked.ids >= 0) / meant,
+            roofline=device.roofline if max(device.roofline.measured, device.roofline.data_sheet) > 0 else None,
+            timer=by_its_events,
+            end=lambda name: contestants[name].close(),
+        )
+    return found | faults
+
+
+def ground(device: Device, key: Seed) -> KernelGround:
+    """The declared case."""
+    return KernelGround(device, key)
+
+
+class KernelGround:
+    """One case, and who asks about it.
+
+    Args:
+        device: on which candidates run.
+        key: what the case and its questions follow from.
+        shape: B, H, G, n, m.
+        width: d.
+        rounds: timed calls of each.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        key: Seed,
+        shape: tuple[int, int, int, int, int] = SHAPE,
+        width: int = WIDTH,
+        rounds: int = ROUNDS,
+    ) -> None:
+        self._device, self._key, self._rounds = device, key, rounds
+        self._case = workload.draw(shape, key.derive("case"), width)
+        self._asked = 0
+
+    def measure(self, candidate: Candidate, incumbent: Candidate) -> Measurement:
+        """Time both in turn."""
+        programs = {"candidate": candidate, "incumbent": incumbent}
+        self._asked += 1
+        timings = measure(self._device, self._case, programs, self._rounds, self._key.derive("contest", self._asked))
+        label = f"{self._case.label} d={self._case.query.shape[3]}"
+        floor = None
+        if max(self._device.roofline.measured, self._device.roofline.data_sheet) > 0:
+            floor = self._device.roofline.floor_s(self._case.floor) * MICRO
+        found = {
+            name: Timed(
+                program=programs[name].id,
+                label=label,
+                latency_us=spanned(timing.seconds, 1),
+                calls=len(timing.seconds),
+                mode="launched one by one, by the device's events",
+                floor_us=floor,
+                faults=timing.faults,
+                suspect=timing.suspect,
+            )
+            for name, timing in timings.items()
+        }
+        both = ratio(timings["candidate"].seconds, timings["incumbent"].seconds)
+        return Measurement(
+            problem=problem.name,
+            version=latency.VERSION,
+            protocol=latency.protocol(),
+            workload=f"one step of attention over chosen tokens, {label}",
+            candidate=(found["candidate"],),
+            incumbent=(found["incumbent"],),
+            ratios={label: both} if both and all(one.counts for one in found.values()) else {},
+            conditions=dict(self._device.conditions()),
+        )

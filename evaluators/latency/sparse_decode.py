@@ -1,0 +1,377 @@
+"""Latency of `sparse_decode`: select and attend over a cache on the device, asked by whoever holds the clock.
+
+A call asks for one step of several layers, each with a fresh query: so caches are cold in every layer as they are in
+decoding, and the way to the process and back is a small part, told beside the times (`overhead_us`) and not
+subtracted. The index is built before; where a whole call can be recorded in a CUDA graph it is, and in a process of
+its own it is found out whether.
+
+Of every timed answer, the selection is checked against the rules and the output against the attention in float64 over
+that selection, here. Some, chosen in secret, are asked again of the metered twin (`twin`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vevolve.evaluators import latency
+from vevolve.evaluators.latency import twin
+from vevolve.evaluators.latency.cache import Cache, Question, Sizes
+from vevolve.evaluators.latency.device import Container, Device
+from vevolve.evaluators.latency.result import MICRO, Measurement, Span, Timed, ratio
+from vevolve.evaluators.latency.result import latency as spanned
+from vevolve.evaluators.latency.twin import Metered, Place, Step
+from vevolve.evaluators.sparse_decode.meter import Index
+from vevolve.evaluators.sparse_decode.problem import problem
+from vevolve.evaluators.sparse_decode.scores import PERCENTILE
+from vevolve.evaluators.sparse_decode.session import MAX_BYTES, MAX_TENSORS, indexed, parameters
+from vevolve.evaluators.sparse_decode.workload import Operating, operating_points
+from vevolve.kernels.timing import Timing, time_in_turn
+from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Objective, Process, Resident, Seed
+
+PROGRAM = Path(__file__).with_name("resident.py").read_text(encoding="utf-8")
+EMPTY = """
+import torch
+def hold(size):
+    global held
+    held = torch.zeros(size, dtype=torch.uint8, device="cuda" if torch.cuda.is_available() else "cpu")
+    return size
+def step(queries, seeds):
+    return {"bytes": held}
+"""
+"""Takes a question and returns as many bytes as an answer has, and does nothing."""
+ROUNDS, WARM_UP = 20, 3
+PLACES = 6
+"""Layers of timed calls, chosen in secret, that the metered twin is asked as well."""
+TOLERANCE = 1e-3
+"""Relative error of an output against the attention over its own selection: float32 makes about 1e-6."""
+FORM_WORDS = 4096
+
+OBJECTIVES = (
+    *problem.objectives,
+    Objective("latency_us", "min", worst=20_000.0, best=5.0, scale="log10", unit=f"microseconds of {Sizes()}"),
+)
+
+
+def ground(device: Device, key: Seed) -> SparseGround:
+    """The declared workload."""
+    return SparseGround(device, key)
+
+
+class SparseGround:
+    """A cache, and who asks about it.
+
+    Args:
+        device: on which candidates run.
+        key: what the workload follows from.
+        sizes: of the cache.
+        rounds: timed calls of each.
+        labels: of the operating points; by default the headline alone.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        key: Seed,
+        sizes: Sizes | None = None,
+        rounds: int = ROUNDS,
+        labels: Sequence[str] = (problem.headline,),
+    ) -> None:
+        self._device, self._key, self._rounds, self._labels = device, key, rounds, tuple(labels)
+        self.cache = Cache(sizes or Sizes(), key.derive("cache"), device.place)
+        self._asked = 0
+
+    def measure(self, candidate: Candidate, incumbent: Candidate) -> Measurement:
+        """Time both in turn at each operating point."""
+        programs = {"candidate": candidate, "incumbent": incumbent}
+        found: dict[str, list[Timed]] = {name: [] for name in programs}
+        ratios: dict[str, Span] = {}
+        with self._device.on_device() as device, self._device.on_cpu() as cpu:
+            overhead = self._overhead(device)
+            for label in self._labels:
+                timed, seconds = self._at(label, programs, device, cpu, overhead)
+                for name, one in timed.items():
+                    found[name].append(one)
+                both = ratio(seconds["candidate"], seconds["incumbent"])
+                if both and all(one.counts for one in timed.values()):
+                    ratios[label] = both
+        return Measurement(
+            problem=problem.name,
+            version=latency.VERSION,
+            protocol=latency.protocol(),
+            workload=str(self.cache.sizes),
+            candidate=tuple(found["candidate"]),
+            incumbent=tuple(found["incumbent"]),
+            ratios=ratios,
+            overhead_us=overhead * MICRO / self.cache.sizes.layers,
+            conditions=dict(self._device.conditions()),
+        )
+
+    # ----------------------------------------------------------------------------------------------- one point
+
+    def _at(
+        self, label: str, programs: Mapping[str, Candidate], device: Container, cpu: Container, overhead: float
+    ) -> tuple[dict[str, Timed], dict[str, Sequence[float]]]:
+        first, count = self._asked, (WARM_UP + self._rounds) * len(programs)
+        self._asked += count
+        questions = [self.cache.question(number) for number in range(first, first + count)]
+        self.cache.answer(questions)
+        contestants: dict[str, Contestant] = {}
+        with contextlib.ExitStack() as held:
+            for name, program in programs.items():
+                contestants[name] = one = Contestant(self.cache, program, label)
+                held.callback(one.close)
+                one.open(device, self._key.derive("build", label))
+            running = {name: one for name, one in contestants.items() if not one.fault}
+            timings = self._timings(running, questions) if running else {}
+        found: dict[str, Timed] = {}
+        for name, one in contestants.items():
+            timing = timings.get(name) or Timing(name, (), (one.fault,))
+            found[name] = self._timed(one, label, timing, cpu, overhead)
+        self.cache.forget()
+        return found, {name: timings[name].seconds if name in timings else () for name in programs}
+
+    def _timings(self, running: Mapping[str, Contestant], questions: Sequence[Question]) -> dict[str, Timing]:
+        return time_in_turn(
+            running,
+            lambda number: questions[number],
+            lambda question, answer: answer.of.verify(question, answer.frame),
+            rounds=self._rounds,
+            warm_up=WARM_UP,
+            quiet=self._device.quiet,
+            timer=self._device.timer,
+            end=lambda name: running[name].close(),
+        )
+
+    def _timed(self, one: Contestant, label: str, timing: Timing, cpu: Container, overhead: float) -> Timed:
+        """What a contestant's times are worth, once its twin was asked."""
+        layers = self.cache.sizes.layers
+        found = Timed(
+            program=one.program.id,
+            label=label,
+            latency_us=spanned(timing.seconds, layers),
+            calls=len(timing.seconds),
+            mode=one.mode,
+            faults=tuple(filter(None, timing.faults)),
+        )
+        if found.faults or not timing.seconds:
+            return found
+        try:
+            places, twins = self._twins(one, cpu, len(timing.seconds))
+        except CandidateFault as fault:
+            return found.model_copy(update={"faults": (f"its metered twin failed: {fault.feedback}",)})
+        steps = [one.steps[place.question.number][place.layer] for place in places]
+        every = [metered for both in twins for metered in both]
+        roofline = dataclasses.replace(self._device.roofline, launch_s=overhead)
+        moved = float(np.mean([metered.total for metered in every])) * layers
+        floor = roofline.floor_s(moved) if max(roofline.measured, roofline.data_sheet) > 0 else overhead
+        median = timing.median.middle
+        suspect = f"a step in {median / layers * MICRO:.2f} us, below what its bytes and an empty call allow"
+        return found.model_copy(
+            update={
+                "figures": self._figures(one, len(timing.seconds), every),
+                "floor_us": floor * MICRO / layers,
+                "faults": tuple(twin.differences(steps, twins)),
+                "suspect": "" if median >= floor else suspect,
+            }
+        )
+
+    def _twins(self, one: Contestant, cpu: Container, timed: int) -> tuple[list[Place], list[list[Metered]]]:
+        numbers = list(one.steps)[-timed:]
+        layers = range(self.cache.sizes.layers)
+        every = [Place(one.asked[number], layer) for number in numbers for layer in layers]
+        places = secrets.SystemRandom().sample(every, min(PLACES, len(every)))
+        subject = cpu.subject(one.program)
+        return places, twin.ask(subject, self.cache, places, one.indices, one.params, one.point, self._key)
+
+    def _figures(self, one: Contestant, timed: int, twins: Sequence[Metered]) -> dict[str, float]:
+        """The objectives as on recorded traces: the percentile of each head over all timed calls, and metered bytes."""
+        errors = np.stack([[step.error for step in steps] for steps in list(one.steps.values())[-timed:]])
+        units = errors.transpose(1, 2, 0, 3).reshape(*errors.shape[1:3], -1)  # [L, H, calls and query heads]
+        return {
+            "traffic": float(np.mean([metered.share for metered in twins])),
+            "error": float(np.percentile(units, PERCENTILE, axis=-1).mean()),
+        }
+
+    def _overhead(self, device: Container) -> float:
+        """Seconds of a call that does nothing."""
+        cache = self.cache
+        size = cache.sizes.layers * cache.sizes.rows * (128 * 8 + cache.group * cache.layers[0].keys.shape[2] * 4)
+        question = cache.question(-1)
+        returns = Arrays(max_count=2, max_bytes=2 * size)
+        found: list[float] = []
+        with device.subject(Candidate(EMPTY)).fresh() as process:
+            process.call("hold", size, returns=Json())
+            for _ in range(4 * WARM_UP + self._rounds):
+                if self._device.quiet:
+                    self._device.quiet()
+                call = lambda: process.call("step", question.queries, list(question.seeds), returns=returns)  # noqa: E731
+                found.append(self._device.timer(call)[1])
+        return float(np.median(found[4 * WARM_UP :]))
+
+
+# ---------------------------------------------------------------------------------------------------- contestants
+
+
+@dataclass
+class Contestant:
+    """A candidate at one operating point, with its cache and its index on the device.
+
+    Attributes:
+        fault: what kept it from being timed.
+        mode: how its calls are launched.
+        indices: by layer, as they are charged.
+        asked: its questions, by number.
+        steps: what it answered to them, by layer.
+    """
+
+    cache: Cache
+    program: Candidate
+    label: str
+    fault: str = ""
+    mode: str = ""
+    indices: list[Index] = field(default_factory=list[Index])
+    asked: dict[int, Question] = field(default_factory=dict[int, Question])
+    steps: dict[int, list[Step]] = field(default_factory=dict[int, "list[Step]"])
+    point: Operating = field(default_factory=lambda: Operating(""))
+    params: Resident = field(default_factory=lambda: Resident({}))
+    _process: Process | None = None
+
+    def open(self, device: Container, key: Seed) -> None:
+        """Build its index and see how it can be launched, in one process; make another ready to be timed."""
+        try:
+            points = {point.label: point for point in operating_points(self.program)}
+            if self.label not in points:
+                raise CandidateFault("interface", f"it has no operating point '{self.label}'")
+            self.point = points[self.label]
+            self.params = Resident(parameters(self.program))
+            subject = device.subject(Candidate(PROGRAM))
+            with subject.fresh() as process:
+                self._begin(process)
+                self.indices = [self._built(process, layer, key) for layer in range(len(self.cache.layers))]
+                refusal = self._hold(process)
+            self._process = subject.fresh()
+            self._begin(self._process)
+            if self._hold(self._process, record=not refusal):
+                raise CandidateFault("unstable", "a call was recorded in a CUDA graph once and could not be again")
+            self.mode = f"eager ({refusal})" if refusal else "CUDA graph"
+        except CandidateFault as fault:
+            self.fault = f"{fault.status}: {fault.feedback}"[:1000]
+
+    def __call__(self, question: Question) -> Reply:
+        """One timed call."""
+        self.asked[question.number] = question
+        if self._process is None:
+            raise CandidateFault("crash", "it was never opened")
+        frame: Frame = self._process.call(
+            "step", question.queries, list(question.seeds), returns=Arrays(max_count=2, max_bytes=MAX_BYTES)
+        )
+        return Reply(self, frame)
+
+    def verify(self, question: Question, frame: Frame) -> str:
+        """What is wrong with an answer, or ""; keeps what is right."""
+        try:
+            layers = unpacked(frame, len(self.cache.layers))
+            steps = [self._step(question, layer, found) for layer, found in enumerate(layers)]
+        except CandidateFault as fault:
+            return fault.feedback
+        self.steps[question.number] = steps
+        return ""
+
+    def close(self) -> None:
+        """End its process."""
+        if self._process is not None:
+            self._process.__exit__(None, None, None)
+            self._process = None
+
+    def _step(self, question: Question, layer: int, found: Sequence[NDArray[Any]]) -> Step:
+        ids, prob, *tail, out = found
+        names: dict[str, NDArray[Any]] = dict(zip(("0", "1", "2.0", "2.1"), (ids, prob, *tail), strict=False))
+        step = twin.judged(self.cache, question, layer, names, self.point)
+        right = twin.output(self.cache, question, layer, step.answer)
+        if out.shape != right.shape:
+            raise CandidateFault("wrong", f"an output of shape {out.shape}, expected {right.shape}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = np.linalg.norm(out - right, axis=-1) / np.maximum(np.linalg.norm(right, axis=-1), 1e-30)
+        if not off.max() <= TOLERANCE:  # what is no number is wrong too
+            raise CandidateFault(
+                "wrong",
+                f"layer {layer}: the output is {off.max():.2e} off the attention over its own selection, at "
+                f"most {TOLERANCE:.0e}",
+            )
+        return step
+
+    def _begin(self, process: Process) -> None:
+        budget = self.point
+        given = (self.program.source, self.params.value, len(self.cache.layers))
+        process.call("begin", *given, budget.tokens, budget.epsilon, budget.delta, returns=Json())
+        for layer, held in enumerate(self.cache.layers):
+            for start in range(0, len(held.keys), self.cache.sizes.heads):
+                part = slice(start, start + self.cache.sizes.heads)
+                process.call("keep", layer, held.keys[part], held.values[part], returns=Json())
+
+    def _built(self, process: Process, layer: int, key: Seed) -> Index:
+        if "build" not in self.program.functions:
+            return Index()
+        queries = self.cache.layers[layer].queries
+        recent = np.ascontiguousarray(queries[:, :, : -(self.cache.sizes.tokens - self.cache.prompt)])
+        frame = process.call(
+            "build",
+            layer,
+            self.cache.prompt,
+            recent,
+            key.derive(layer),
+            returns=Arrays(max_count=MAX_TENSORS, max_bytes=MAX_BYTES),
+        )
+        return indexed(frame, "build")
+
+    def _hold(self, process: Process, record: bool = True) -> str:
+        """Give a process the index that is charged. Returns "" where calls are recorded, or why they are not."""
+        for layer, index in enumerate(self.indices):
+            process.call("hold", layer, dict(index.tensors), returns=Json())
+        if not record:
+            return ""
+        return str(process.call("capture", self.cache.question(-2).queries, returns=Json()))
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What came back, and from whom."""
+
+    of: Contestant
+    frame: Frame
+
+
+def unpacked(frame: Frame, layers: int) -> list[list[NDArray[Any]]]:
+    """Of each layer ids, prob, maybe the tail's two arrays, and the output. Raises `CandidateFault`."""
+    if set(frame) != {"bytes", "form"} or frame["bytes"].dtype != np.uint8 or frame["form"].size > FORM_WORDS:
+        raise CandidateFault("protocol", "an answer of another form")
+    words = iter(int(word) for word in frame["form"].ravel())
+    flat, at = frame["bytes"].ravel(), 0
+    found: list[list[NDArray[Any]]] = []
+    try:
+        for _ in range(layers):
+            count = next(words)
+            if count not in (3, 5):
+                raise CandidateFault("wrong", "select must return (ids, prob) or (ids, prob, (log_weights, values))")
+            arrays: list[NDArray[Any]] = []
+            for place in range(count):
+                shape = tuple(next(words) for _ in range(next(words)))
+                size = 4 * int(np.prod(shape, dtype=np.int64))
+                if min(shape, default=0) < 0 or not 0 <= size <= flat.size - at:
+                    raise ValueError("fewer bytes than its shapes need")
+                part = flat[at : at + size].view(np.float32 if place else np.int32)
+                arrays.append(part.reshape(shape))
+                at += size
+            found.append(arrays)
+    except (StopIteration, ValueError, OverflowError, TypeError, RuntimeError) as error:
+        raise CandidateFault("protocol", f"an answer of another form: {error}") from error
+    return found
