@@ -292,10 +292,8 @@ class Peaks:
         self.query.copy_(0.25 * self.step._normal(tuple(self.query.shape)) + self.lean[:, None])
 
     def bytes_read(self) -> float:
-        """Of the last step: the codes, what was chosen and the pilot twice, and the sample."""
-        pilots = float(self.sampled.pilots.sum()) + self.step.batch * HEADS * round(0.02 * self.step.n)
-        tokens = float(self.sampled.counts.sum()) + pilots
-        return tokens * 4 * WIDTH + self.step.batch * HEADS * self.step.n * 4
+        """Of the last step: the codes, and each token that was chosen, of the pilot or of the sample, once."""
+        return float(self.sampled.counts.sum()) * 4 * WIDTH + self.step.batch * HEADS * self.step.n * 4
 
     def wrong(self) -> str:
         """Whether the sample is too small for its promise."""

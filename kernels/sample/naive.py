@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 
 MASK = 0xFFFFFFFF
+DIGITS = 12
+"""Binary digits of a token's number."""
+NUMBERS = 1 << DIGITS
 
 
-def philox(seed: int, counter: torch.Tensor, stream: int) -> tuple[torch.Tensor, ...]:
-    """Philox 4x32-10 (Salmon et al. 2011) of counters (counter, stream, 0, 0): four int64 tensors, each below 2^32."""
+def philox(seed: int, counter: torch.Tensor, stream: int, call: int = 0) -> tuple[torch.Tensor, ...]:
+    """Philox 4x32-10 (Salmon et al. 2011) of (counter, stream, call, 0): four int64 tensors, each below 2^32."""
     c0, c1 = counter.long() & MASK, torch.full_like(counter, stream, dtype=torch.int64)
-    c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
+    c2, c3 = torch.full_like(c0, call), torch.zeros_like(c0)
     k0, k1 = seed & MASK, seed >> 32 & MASK
     for _ in range(10):
         high_b, low_b = _product(c2, 0xCD9E8D57)
@@ -31,10 +34,10 @@ def _product(x: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def numbers(seed: int, unit: int, n: int) -> torch.Tensor:
-    """The random number of each token of a unit, int64 [n], uniform in [0, 2^32)."""
+    """The random number of each token of a unit, int64 [n], uniform in [0, 2^12): its digits are bits of 12 words."""
     token = torch.arange(n)
-    four = torch.stack(philox(seed, token // 128 * 32 + token % 32, unit))
-    return four[token % 128 // 32, token]
+    words = [word for call in range(DIGITS // 4) for word in philox(seed, token // 32, unit, call)]
+    return torch.stack([(word >> token % 32 & 1) << digit for digit, word in enumerate(words)]).sum(dim=0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def sample(
     residual[fixed] = False
     left = int(residual.sum())
     tried = max(left * share >> 16, least)
-    end = (tried << 32) // left if tried < left else 1 << 32
+    end = -(-tried * NUMBERS // left) if tried < left else NUMBERS
     pilot = (residual & (uniform < end)).nonzero()[:, 0]
     rest = left - len(pilot)
 
@@ -94,7 +97,7 @@ def sample(
     if wanted is None:
         wanted = min(max(math.ceil(need), len(pilot), least), rest)
     aim = math.ceil(wanted + 3 * math.sqrt(wanted * (1 - wanted / max(rest, 1))))
-    until = end + ((1 << 32) - end) * aim // max(rest, 1) if aim < rest else 1 << 32
+    until = end + -(-(NUMBERS - end) * aim // max(rest, 1)) if aim < rest else NUMBERS
     drawn = (residual & (uniform >= end) & (uniform < until)).nonzero()[:, 0]
     sure = torch.zeros(len(fixed) + len(pilot), dtype=torch.float64)
     log_prob = torch.full((len(drawn),), math.log(max(len(drawn), 1) / max(rest, 1)), dtype=torch.float64)

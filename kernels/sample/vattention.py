@@ -6,47 +6,58 @@
 Every launch has the same shape whatever is chosen; counts and sizes stay on the device, so that the step is captured in
 a graph, and each replay draws anew.
 
-*The sample.* Token i has a number u_i, uniform in [0, 2^32), from a generator of counters (Philox 4x32-10 of seed,
-unit and token). P are the tokens of R with u < a; S those with a <= u < b, where a is known beforehand and b depends on
-P and its keys and values alone. Given P, the numbers of R - P are independent of each other and uniform in [a, 2^32),
+*The sample.* Token i has a number u_i, uniform in [0, 2^12), from a generator of counters (Philox 4x32-10 of seed, unit
+and token). P are the tokens of R with u < a; S those with a <= u < b, where a is known beforehand and b depends on P
+and its keys and values alone. Given P, the numbers of R - P are independent of each other and uniform in [a, 2^12),
 hence independent of b: each token enters S by itself with one probability, and given also the size of S, every subset
 of that size is equally likely. So for any f, with m = |R - P|,
 
     E[ m / |S| sum_S f | P, |S| ] = sum_{R - P} f    for |S| >= 1,
 
-and numerator and denominator are unbiased. S is empty although tokens are left with probability (1 - w / m)^m < exp(-w)
-for an expected size w: below 2e-14 at the least size of 32. It is drawn without replacement from the true residual; the
-pilot is read, so it is kept for sure, and being no part of S it does not tie the estimate to the size.
+and numerator and denominator are unbiased, however coarse the numbers are: a and b are rounded up to one of 2^12, which
+takes at most 1 in 4096 tokens more. S is empty although tokens are left with probability (1 - w / m)^m < exp(-w) for an
+expected size w: below 2e-14 at the least size of 32. It is drawn without replacement from the true residual; the pilot
+is read, so it is kept for sure, and being no part of S it does not tie the estimate to the size.
 
 *The size.* By the central limit lemma for a finite population of m, for a sum to stay within tau of the truth but for
 probability delta: b >= m / (1 + (tau / (z S))^2 / m), z = Phi^-1(1 - delta / 2), S^2 = Var(w) or Tr Var(w v), all from
 the pilot; tau is a share of the denominator or of the numerator's norm, see `promises`. A group shares the largest
 sample that one of its heads needs, at least as large as the pilot. The size of S varies around its mean, so three
 standard deviations are added to that.
+
+*The launches.* Four follow the predictor's: the pilot is drawn; I_f and P are attended to, which also tells the size;
+the sample is drawn; it is attended to and what I_f and P gave is added, so that no key or value is read twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
 from vevolve.errors import BadInput
-from vevolve.kernels.attend.attend import Workspace, attend, workspace_for
+from vevolve.kernels.attend import tuning
+from vevolve.kernels.attend.attend import Workspace
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
+from vevolve.kernels.attend.tuning import Choice
 from vevolve.kernels.cache import Cache, one_device, whole
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
+from vevolve.kernels.sample.conclude_kernel import conclude
+from vevolve.kernels.sample.naive import DIGITS, NUMBERS
 from vevolve.kernels.sample.promises import MODES, promised
-from vevolve.kernels.sample.residual_kernel import draw, mark, place
-from vevolve.kernels.sample.size_kernel import measure, size
+from vevolve.kernels.sample.residual_kernel import draw
+from vevolve.kernels.sample.size_kernel import measure
 
-STRETCHES = 32
-"""Of 128 tokens, for one program of `draw`."""
-MARKED = 256
-"""Tokens that a program of `mark` takes."""
-MOST_SPLITS = 64
+LEAST_WORDS, MOST_WORDS = 256, 1024
+"""Of 32 tokens, for one program of `draw`."""
+MOST_LISTED = 4096
+"""Chosen tokens that a program of `draw` looks at a time."""
+WARPS = 8
+"""Of a program of `draw`."""
+MOST_MERGED = 64
+"""Vectors that are merged at a time."""
 
 
 class Predictor(Protocol):
@@ -78,25 +89,26 @@ class VAttention:
 
     cache: Cache
     predictor: Predictor
+    group: int
     share: int
     least: int
     seed: torch.Tensor
     ids: torch.Tensor
     log_prob: torch.Tensor
     counts: torch.Tensor
-    chosen: torch.Tensor
     pilots: torch.Tensor
     sizes: torch.Tensor
     short: torch.Tensor
     promises: torch.Tensor
     marks: torch.Tensor
-    drawn: torch.Tensor
     tallies: torch.Tensor
     ends: torch.Tensor
-    tops: torch.Tensor
-    sums: torch.Tensor
+    stats: torch.Tensor
     vectors: torch.Tensor
+    arrivals: torch.Tensor
     workspace: Workspace
+    words: int
+    choices: tuple[Choice, Choice]
 
     @staticmethod
     def of(
@@ -111,7 +123,7 @@ class VAttention:
         least: int = 32,
         room: int | None = None,
         seed: int = 0,
-        splits: int | None = None,
+        choices: tuple[Choice, Choice] | None = None,
     ) -> VAttention:
         """Prepare the step.
 
@@ -126,7 +138,8 @@ class VAttention:
             least: tokens of the pilot and of the sample at least, where there are as many; 2 or more.
             room: tokens that can be attended to for each KV head; by default as many as the cache holds.
             seed: of the first call.
-            splits: programs that share a unit's pilot.
+            choices: block, splits, warps and stages for what is kept for sure, and for the sample; by default what was
+                tuned for attention to lists of about their lengths.
 
         Raises:
             BadInput: the cache, numbers out of range, or too little room for the predictor and the pilot.
@@ -149,7 +162,7 @@ class VAttention:
         one_device(cache.keys, predictor.ids)
         capacity = cache.page * (1 if cache.table is None else cache.table.shape[1])
         room = capacity if room is None else room
-        tried = max(pilot * capacity, least)
+        tried = max(pilot * capacity, least) + capacity / NUMBERS
         enough = min(capacity, int(wanted + tried + 6 * tried**0.5 + least))
         if not enough <= room <= capacity:
             raise BadInput(
@@ -157,9 +170,13 @@ class VAttention:
                 f"{int(tried)} fit, got {room}."
             )
         place = cache.keys.device
-        units, width = batch * heads, cache.width
-        if splits is None:
-            splits = _splits(units, min(enough, room), place)
+        units, width, lines = batch * heads, cache.width, 2 * power_of_two(group)
+        if choices is None:
+            sure, drawn = (_choice(cache, units, group, min(int(count), capacity)) for count in (wanted + tried, tried))
+            # With what is kept for sure, as many slots as a power of two.
+            choices = sure, replace(drawn, splits=max(1, power_of_two(drawn.splits) - 1))
+        words = -(-capacity // 32)
+        part = _words(units * words, place)
 
         def ints(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.int32, device=place)
@@ -167,31 +184,29 @@ class VAttention:
         def floats(*shape: int) -> torch.Tensor:
             return torch.empty(shape, device=place)
 
-        ids = ints(batch, heads, room)
-        words = -(-capacity // 32)
-        query = torch.empty(batch, heads, group, width, dtype=cache.keys.dtype, device=place)
         return VAttention(
             cache,
             predictor,
+            group=group,
             share=round(pilot * 65536),
             least=least,
             seed=torch.tensor([seed], dtype=torch.int64, device=place),
-            ids=ids,
+            ids=ints(batch, heads, room),
             log_prob=floats(batch, heads, room),
             counts=ints(batch, heads),
-            chosen=ints(batch, heads),
             pilots=ints(batch, heads),
             sizes=ints(batch, heads),
             short=ints(batch, heads),
             promises=torch.tensor(promised(mode, epsilon, delta), device=place),
             marks=ints(units, words),
-            drawn=ints(units, words),
-            tallies=ints(units, -(-words // (4 * STRETCHES))),
-            ends=torch.zeros(units, 2, dtype=torch.int64, device=place),
-            tops=floats(units, splits, group),
-            sums=floats(units, splits, 4, group),
-            vectors=floats(units, splits, 2, group, width),
-            workspace=workspace_for(query, cache, ids),
+            tallies=ints(2, units, -(-words // part)),
+            ends=ints(units, 2),
+            stats=floats(units, choices[0].splits, 4, lines),
+            vectors=floats(units, choices[0].splits, lines, width),
+            arrivals=ints(units),
+            workspace=Workspace.of(units, group, width, choices[1].splits + 1, place),
+            words=part,
+            choices=choices,
         )
 
     def __call__(self, query: torch.Tensor, checked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,134 +223,152 @@ class VAttention:
         Raises:
             BadInput: the query's shape or type, or it is not contiguous; with `checked` also ids out of range or twice.
         """
-        group = self.tops.shape[2]
-        whole("query", query, self.cache.keys.dtype, (self.cache.batch, self.cache.heads, group, self.cache.width))
+        cache, group = self.cache, self.group
+        whole("query", query, cache.keys.dtype, (cache.batch, cache.heads, group, cache.width))
+        one_device(query, cache.keys)
         ids, counts = self.predictor(query)
         if checked:
+            cache.check_content()
             self._check_chosen(ids, counts)
-        self._mark(ids, counts)
-        self._draw(counts, pilot=True)
-        self._size(query, counts)
-        self._draw(counts, pilot=False)
-        self.seed.add_(1)
-        return attend(
-            query, self.cache, self.ids, self.log_prob, self.counts, workspace=self.workspace, checked=checked
-        )
+        out, lse = torch.empty_like(query), torch.empty(query.shape[:3], device=query.device)
+        self._draw(ids, counts, pilot=True)
+        self._measure(query, counts)
+        self._draw(ids, counts, pilot=False)
+        self._conclude(query, counts, out, lse)
+        return out, lse
 
-    def _mark(self, ids: torch.Tensor, counts: torch.Tensor) -> None:
-        units, wanted = counts.numel(), ids.shape[2]
-        _launch(
-            mark,
-            (-(-wanted // MARKED), units),
-            ids,
-            counts,
-            self.marks,
-            self.ids,
-            self.log_prob,
-            wanted,
-            self.ids.shape[2],
-            self.marks.shape[1],
-            BLOCK=MARKED,
-        )
-
-    def _draw(self, counts: torch.Tensor, pilot: bool) -> None:
-        chunks, heads = self.tallies.shape[1], self.cache.heads
+    def _draw(self, ids: torch.Tensor, counts: torch.Tensor, pilot: bool) -> None:
+        _, units, chunks = self.tallies.shape
         _launch(
             draw,
-            (chunks, counts.numel()),
+            (chunks, units),
             self.seed,
-            self.marks,
-            self.cache.lengths,
+            ids,
             counts,
+            self.cache.lengths,
+            self.marks,
             self.ends,
-            self.drawn,
             self.tallies,
+            self.pilots,
+            self.counts,
+            self.short,
+            self.ids,
+            self.log_prob,
+            ids.shape[2],
+            self.ids.shape[2],
             self.marks.shape[1],
             self.share,
             self.least,
-            UNITS=heads,
+            DIGITS // 4,
+            UNITS=self.cache.heads,
             PILOT=pilot,
-            STRETCHES=STRETCHES,
+            WORDS=self.words,
             CHUNKS=chunks,
+            CHUNKS_PADDED=power_of_two(chunks),
+            LISTED=min(MOST_LISTED, power_of_two(ids.shape[2])),
+            COPIED=min(MOST_LISTED // 4, power_of_two(-(-ids.shape[2] // chunks))),
+            num_warps=WARPS,
         )
+
+    def _measure(self, query: torch.Tensor, counts: torch.Tensor) -> None:
+        choice, room = self.choices[0], self.workspace
+        lines = self.stats.shape[3]
+        splits = power_of_two(choice.splits)
         _launch(
-            place,
-            (chunks, counts.numel()),
-            self.drawn,
-            self.tallies,
+            measure,
+            (choice.splits, counts.numel()),
+            query,
+            self.cache.keys,
+            self.cache.values,
+            self.ids,
             counts,
             self.pilots,
             self.cache.lengths,
-            self.ids,
-            self.log_prob,
-            self.counts,
-            self.short,
-            self.ids.shape[2],
-            self.marks.shape[1],
-            UNITS=heads,
-            PILOT=pilot,
-            WORDS=4 * STRETCHES,
-            CHUNKS=chunks,
-            CHUNKS_PADDED=power_of_two(chunks),
-        )
-
-    def _size(self, query: torch.Tensor, counts: torch.Tensor) -> None:
-        cache, (units, splits, group) = self.cache, self.tops.shape
-        _launch(
-            measure,
-            (splits, units),
-            query,
-            cache.keys,
-            cache.values,
-            self.ids,
-            counts,
-            self.pilots,
-            cache.lengths,
-            cache.lengths if cache.table is None else cache.table,
-            self.tops,
-            self.sums,
-            self.vectors,
-            cache.width**-0.5,
-            self.ids.shape[2],
-            splits,
-            *(cache.keys.stride(axis) for axis in range(3)),
-            *(cache.values.stride(axis) for axis in range(3)),
-            0 if cache.table is None else cache.table.stride(0),
-            UNITS=cache.heads,
-            ROWS=group,
-            WIDTH=cache.width,
-            PAGE=1 if cache.table is None else cache.page,
-            PAGED=cache.table is not None,
-            PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
-            WIDTH_PADDED=power_of_two(cache.width),
-            ROWS_PADDED=max(16, power_of_two(group)),
-            BLOCK=32,
-            WIDEN=INTERPRETED and query.dtype == torch.bfloat16,
-        )
-        _launch(
-            size,
-            (units,),
-            self.tops,
-            self.sums,
-            self.vectors,
-            counts,
-            self.pilots,
-            cache.lengths,
+            self._table,
             self.promises,
+            self.stats,
+            self.vectors,
+            self.arrivals,
             self.ends,
             self.sizes,
             self.short,
+            room.partial,
+            room.stats,
+            room.arrivals,
+            self.cache.width**-0.5,
             self.ids.shape[2],
             self.least,
-            splits,
-            UNITS=cache.heads,
-            ROWS=group,
-            WIDTH=cache.width,
+            choice.splits,
+            self.choices[1].splits + 1,
+            *self._strides,
+            **self._shape(query, choice),
+            ROWS_MERGED=lines // 2,
+            LINES_PADDED=max(16, lines),
             PROMISES=len(self.promises),
             PROMISES_PADDED=power_of_two(len(self.promises)),
-            SPLITS_PADDED=power_of_two(splits),
-            WIDTH_PADDED=power_of_two(cache.width),
+            SPLITS_PADDED=splits,
+            MERGED=min(splits, max(1, MOST_MERGED // lines)),
         )
+
+    def _conclude(self, query: torch.Tensor, counts: torch.Tensor, out: torch.Tensor, lse: torch.Tensor) -> None:
+        choice, room, group = self.choices[1], self.workspace, query.shape[2]
+        slots = power_of_two(choice.splits + 1)
+        _launch(
+            conclude,
+            (choice.splits, counts.numel()),
+            query,
+            self.cache.keys,
+            self.cache.values,
+            self.ids,
+            self.log_prob,
+            counts,
+            self.pilots,
+            self.counts,
+            self.cache.lengths,
+            self._table,
+            self.seed,
+            room.partial,
+            room.stats,
+            room.arrivals,
+            out,
+            lse,
+            self.cache.width**-0.5,
+            self.ids.shape[2],
+            choice.splits,
+            *self._strides,
+            **self._shape(query, choice),
+            SLOTS_PADDED=slots,
+            ROWS_PADDED=max(16, power_of_two(group)),
+            ROWS_MERGED=power_of_two(group),
+            MERGED=min(slots, max(1, MOST_MERGED // power_of_two(group))),
+        )
+
+    @property
+    def _table(self) -> torch.Tensor:
+        return self.cache.lengths if self.cache.table is None else self.cache.table
+
+    @property
+    def _strides(self) -> list[int]:
+        cache = self.cache
+        found = [tensor.stride(axis) for tensor in (cache.keys, cache.values) for axis in range(3)]
+        return [*found, 0 if cache.table is None else cache.table.stride(0)]
+
+    def _shape(self, query: torch.Tensor, choice: Choice) -> dict[str, Any]:
+        """What both kernels that attend are compiled for."""
+        cache = self.cache
+        return {
+            "UNITS": cache.heads,
+            "ROWS": query.shape[2],
+            "WIDTH": cache.width,
+            "PAGE": 1 if cache.table is None else cache.page,
+            "PAGED": cache.table is not None,
+            "PRECISION": "ieee" if query.dtype == torch.float32 else "tf32",
+            "WIDTH_PADDED": power_of_two(cache.width),
+            "BLOCK": choice.block,
+            "STAGES": choice.stages,
+            "WIDEN": INTERPRETED and query.dtype == torch.bfloat16,
+            "num_warps": choice.warps,
+        }
 
     def _check_chosen(self, ids: torch.Tensor, counts: torch.Tensor) -> None:
         for b, length in enumerate(self.cache.lengths.tolist()):
@@ -348,13 +381,21 @@ class VAttention:
                     raise BadInput(f"Expected distinct ids of the predictor, got some twice at {[b, h]}.")
 
 
-def _splits(units: int, listed: int, device: torch.device) -> int:
+def _choice(cache: Cache, units: int, group: int, listed: int) -> Choice:
+    """What was tuned for attention to lists of this length."""
+    device, query = cache.keys.device, torch.empty(1, 1, group, cache.width, dtype=cache.keys.dtype)
+    key = tuning.shape_class(query.to(device), units, group, listed, 1, cache.table is not None, False)
+    return tuning.choose(key, units, listed, device)
+
+
+def _words(words: int, device: torch.device) -> int:
+    """Words of a program of `draw`, so that it is launched twice for each multiprocessor, if that is enough for it."""
     if device.type != "cuda":
-        return 2
+        return 4
     cores = torch.cuda.get_device_properties(device).multi_processor_count
-    return max(1, min(MOST_SPLITS, 2 * cores // units, listed // 32))
+    return max(LEAST_WORDS, min(MOST_WORDS, power_of_two(words // (2 * cores))))
 
 
 def _launch(kernel: Callable[..., Any], grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
     device = arguments[0].device
-    launch(kernel, grid, *arguments, **named, OVERLAP=overlaps(device), num_warps=4, **options(device))
+    launch(kernel, grid, *arguments, **named, OVERLAP=overlaps(device), **options(device))

@@ -87,6 +87,7 @@ class Given:
 def calls(kind: torch.dtype, width: int) -> None:
     """One call of each of our kernels."""
     from vevolve.kernels.attend.attend import attend
+    from vevolve.kernels.attend.tuning import Choice
     from vevolve.kernels.cache import Cache
     from vevolve.kernels.codecs.packed import Packed
     from vevolve.kernels.codecs.rotated import Rotated, codebook, rotation
@@ -112,7 +113,7 @@ def calls(kind: torch.dtype, width: int) -> None:
     planes, norms = torch.zeros(600, width, dtype=kind), torch.zeros(1, 2, 4096, dtype=torch.float16)
     high = bytes_[:, :, :15].contiguous()
     Collisions.of(planes, bytes_, high, lengths, 64, norms=norms)(query)
-    VAttention.of(cache, given, 4, 0.1, 0.1, splits=8)(query)
+    VAttention.of(cache, given, 4, 0.1, 0.1, choices=(Choice(32, 6, 4, 4), Choice(32, 7, 4, 4)))(query)
     keys = torch.randn(1, 2, 256, width)
     Packed.of(keys, keys, 4).attend(query, lengths, splits=4)
     spin = rotation(width, torch.Generator())
