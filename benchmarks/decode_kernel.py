@@ -16,22 +16,18 @@ from vevolve.errors import VEvolveError
 from vevolve.evaluators.decode_kernel import workload
 from vevolve.evaluators.decode_kernel.problem import problem
 from vevolve.evaluators.latency import decode_kernel
+from vevolve.evaluators.latency.decode_kernel import Contest
 from vevolve.evaluators.programs import read_program
 from vevolve.evolve import stopwatch
-from vevolve.kernels.timing import Timing
 from vevolve.types import CandidateFault, Seed
 
 
-def measure(
-    files: list[Path], shape: tuple[int, int, int, int, int], width: int, rounds: int
-) -> tuple[dict[str, Timing], dict[str, str]]:
-    """Time candidates in turn on one shape, and the conditions. Raises `SandboxUnavailable` without a GPU."""
+def measure(files: list[Path], shape: tuple[int, int, int, int, int], width: int, rounds: int) -> Contest:
+    """Time candidates in turn on one shape. Raises `SandboxUnavailable` without a GPU."""
     key = Seed.fresh()
-    with stopwatch.gpu() as device:
-        case = workload.draw(shape, key.derive("case"), width)
-        programs = {path.stem: read_program(path) for path in files}
-        found = decode_kernel.measure(device, case, programs, rounds, key)
-        return found, dict(device.conditions())
+    case = workload.draw(shape, key.derive("case"), width)
+    programs = {path.stem: read_program(path) for path in files}
+    return decode_kernel.measure(stopwatch.gpu(), case, programs, rounds, key)
 
 
 def main() -> int:
@@ -44,12 +40,12 @@ def main() -> int:
     b, h, g, n, m = map(int, given.shape.split(","))
     files = given.files or sorted(problem.seeds().values())
     try:
-        found, conditions = measure(files, (b, h, g, n, m), given.width, given.rounds)
+        found = measure(files, (b, h, g, n, m), given.width, given.rounds)
     except (CandidateFault, VEvolveError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(conditions)
-    for name, timing in found.items():
+    print(found.conditions)
+    for name, timing in found.timings.items():
         if timing.seconds:
             middle = timing.median
             told = f"{middle.middle * 1e6:.2f} us [{middle.low * 1e6:.2f}, {middle.high * 1e6:.2f}]"

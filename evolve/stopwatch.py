@@ -1,4 +1,4 @@
-"""The GPU of this machine, held alone, as the protocols of latency ask for it (`vevolve.evaluators.latency`).
+"""The GPU of this machine, as the protocols of latency ask for it (`vevolve.evaluators.latency`).
 
 Where there is none, nothing is timed, and no figure stands in for a time.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 from vevolve.errors import SandboxUnavailable, VEvolveError
 from vevolve.evaluators.latency import Device
+from vevolve.kernels.timing_figures import Roofline
 from vevolve.sandbox import Limits, Sandbox, profiles
 
 LIMITS = Limits(memory_bytes=16 << 30, call_s=60, total_s=600, candidate_s=600)
@@ -39,68 +41,91 @@ def name() -> str:
     return str(_conditions()["name"])
 
 
-@contextlib.contextmanager
 def gpu(
     limits: Limits = LIMITS, allow_degraded: bool = False, waiting: Callable[[str], object] = lambda _: None
-) -> Generator[Device, None, None]:
-    """This machine's GPU, held against all other timings; waits while another process holds it.
+) -> Device:
+    """This machine's first GPU. It is held only while something is timed.
 
     Args:
         limits: of candidates' processes.
         allow_degraded: go on where the sandbox is below its minimum level.
-        waiting: told once, in words, where it has to wait.
+        waiting: told once, in words, where it has to wait for another process that times.
 
     Raises:
-        SandboxUnavailable: there is none, or candidates cannot be contained on it.
+        SandboxUnavailable: there is none, or another than the one that PyTorch uses.
     """
     if why := absent():
         raise SandboxUnavailable(f"Latency cannot be measured: {why}.")
-    profile = profiles.gpu(profiles.gpus()[0])
-    before = _conditions()
-    with contextlib.ExitStack() as held:
-        _hold(held, before["uuid"], waiting)
-        import torch
+    import torch
 
-        from vevolve.kernels import timing_device
-        from vevolve.sandbox.compiler import Compiler
+    from vevolve.sandbox.compiler import Compiler
 
-        properties: Any = torch.cuda.get_device_properties(0)
-        if not before["uuid"].endswith(str(properties.uuid)):
-            raise SandboxUnavailable(
-                f"Latency cannot be measured: the driver's first GPU is {before['uuid']}, PyTorch's GPU-"
-                f"{properties.uuid}; leave CUDA_VISIBLE_DEVICES unset, or hide all but one."
-            )
-        beside = timing_device.others(0, ())
-        roofline = timing_device.roofline()
-        torch.cuda.empty_cache()
-        major, minor = torch.cuda.get_device_capability()
-        sandbox = functools.partial(Sandbox, "torch", limits, allow_degraded=allow_degraded)
-        told = {"read_tb_s": f"{roofline.measured / 1e12:.3f}", "beside": "; ".join(beside) or "none known"}
-        yield Device(
-            on_device=functools.partial(sandbox, profile=profile),
-            on_cpu=sandbox,
-            compiler=Compiler,
-            capability=10 * major + minor,
-            quiet=timing_device.Quiet(),
-            roofline=roofline,
-            conditions=lambda: _conditions() | told | {"clocks.sm before": before["clocks.sm"]},
+    profile, found = profiles.gpu(profiles.gpus()[0]), _conditions()
+    properties: Any = torch.cuda.get_device_properties(0)
+    if not found["uuid"].endswith(str(properties.uuid)):
+        raise SandboxUnavailable(
+            f"Latency cannot be measured: the driver's first GPU is {found['uuid']}, PyTorch's GPU-{properties.uuid}; "
+            "leave CUDA_VISIBLE_DEVICES unset, or hide all but one."
         )
+    sandbox = functools.partial(Sandbox, "torch", limits, allow_degraded=allow_degraded)
+    return Device(
+        on_device=functools.partial(sandbox, profile=profile),
+        on_cpu=sandbox,
+        compiler=Compiler,
+        alone=functools.partial(_alone, found["uuid"], waiting),
+        capability=10 * properties.major + properties.minor,
+        quiet=lambda: _quiet()(),
+        roofline=_roofline,
+        conditions=_told,
+    )
 
 
-def _hold(held: contextlib.ExitStack, uuid: str, waiting: Callable[[str], object]) -> None:
+@functools.cache
+def _quiet() -> Callable[[], float]:
+    from vevolve.kernels.timing_device import Quiet
+
+    return Quiet()
+
+
+@functools.cache
+def _roofline() -> Roofline:
+    import torch
+
     from vevolve.kernels import timing_device
 
-    said = False
-    while True:
-        try:
-            held.enter_context(timing_device.alone(uuid))
-        except VEvolveError as error:
-            if not said:
-                waiting(f"Waiting for the GPU: {error}")
-            said = True
-            time.sleep(PAUSE_S)
-        else:
-            return
+    found = timing_device.roofline()
+    torch.cuda.empty_cache()  # eight gigabytes
+    return found
+
+
+@contextlib.contextmanager
+def _alone(uuid: str, waiting: Callable[[str], object]) -> Generator[None, None, None]:
+    from vevolve.kernels import timing_device
+
+    with contextlib.ExitStack() as held:
+        said = False
+        while True:
+            try:
+                held.enter_context(timing_device.alone(uuid))
+            except VEvolveError as error:
+                if not said:
+                    waiting(f"Waiting for the GPU. {error}")
+                said = True
+                time.sleep(PAUSE_S)
+            else:
+                break
+        yield
+
+
+def _told() -> dict[str, str]:
+    from vevolve.kernels import timing_device
+
+    beside = timing_device.others(0, {os.getpid()})
+    return {
+        **_conditions(),
+        "read_tb_s": f"{_roofline().measured / 1e12:.3f}",
+        "others": "; ".join(beside) or "none that the driver tells of",
+    }
 
 
 def _conditions() -> dict[str, str]:

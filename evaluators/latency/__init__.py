@@ -3,7 +3,7 @@
 No part of a verdict, and of no problem's hash: a problem that can be timed has a file of its name here, with
 
 - `OBJECTIVES`: what points on the GPU are ranked by;
-- `ground(device, key)`: a workload on that device, drawn once, with a method `measure(candidate, incumbent)`.
+- `ground(device, key)`: a workload for that device, drawn once, with a method `measure(candidate, incumbent)`.
 
 The protocol has a version and a hash of its own, which stand in every measurement. Where there is no GPU nothing is
 measured. See docs/decisions/012-latency.md.
@@ -37,6 +37,10 @@ class Ground(Protocol):
 
     def measure(self, candidate: Candidate, incumbent: Candidate) -> Measurement:
         """Time both in turn, and verify all that they answered. A fault of either is part of what is found."""
+        ...
+
+    def close(self) -> None:
+        """End the sandboxes that measuring opened."""
         ...
 
 

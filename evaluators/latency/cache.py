@@ -40,7 +40,7 @@ class Sizes:
     """
 
     layers: int = 4
-    sequences: int = 4
+    sequences: int = 2
     heads: int = 8
     tokens: int = 32_768
     steps: int = 4

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,22 @@ def check(case: Case, frame: Frame) -> str:
     return "" if worst <= TOLERANCE else f"relative error {worst:.2e}, at most {TOLERANCE:.0e}"
 
 
-def measure(device: Device, case: Case, programs: Mapping[str, Candidate], rounds: int, key: Seed) -> dict[str, Timing]:
+@dataclass(frozen=True)
+class Contest:
+    """What was found about several candidates.
+
+    Attributes:
+        timings: by candidate.
+        floor_us: what the bytes of the case allow; None where the memory's rate is not known.
+        conditions: under which they were timed.
+    """
+
+    timings: dict[str, Timing]
+    floor_us: float | None
+    conditions: dict[str, str]
+
+
+def measure(device: Device, case: Case, programs: Mapping[str, Candidate], rounds: int, key: Seed) -> Contest:
     """Time candidates in turn on one case, each call on other queries, ids and probabilities.
 
     Raises:
@@ -125,7 +141,11 @@ def measure(device: Device, case: Case, programs: Mapping[str, Candidate], round
     faults: dict[str, Timing] = {}
     contestants: dict[str, Contestant] = {}
     first, meant = case.floor, np.count_nonzero(case.ids >= 0)
-    with device.compiler() as compiler, device.on_device() as sandbox, contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held:
+        compiler = held.enter_context(device.compiler())
+        held.enter_context(device.alone())
+        sandbox, roofline = held.enter_context(device.on_device()), device.roofline()
+        known = max(roofline.measured, roofline.data_sheet) > 0
         for name, program in programs.items():
             try:
                 contestants[name] = one = Contestant(sandbox, compiler, program, case, device.capability)
@@ -140,11 +160,12 @@ def measure(device: Device, case: Case, programs: Mapping[str, Candidate], round
             quiet=device.quiet,
             # Counting the sectors of a case takes longer than timing it; but for padding all are alike.
             bytes_moved=lambda asked, _: first * np.count_nonzero(asked.ids >= 0) / meant,
-            roofline=device.roofline if max(device.roofline.measured, device.roofline.data_sheet) > 0 else None,
+            roofline=roofline if known else None,
             timer=by_its_events,
             end=lambda name: contestants[name].close(),
         )
-    return found | faults
+        floor = roofline.floor_s(first) * MICRO if known else None
+        return Contest(found | faults, floor, dict(device.conditions()))
 
 
 def ground(device: Device, key: Seed) -> KernelGround:
@@ -175,15 +196,16 @@ class KernelGround:
         self._case = workload.draw(shape, key.derive("case"), width)
         self._asked = 0
 
+    def close(self) -> None:
+        """Nothing stays open."""
+
     def measure(self, candidate: Candidate, incumbent: Candidate) -> Measurement:
         """Time both in turn."""
         programs = {"candidate": candidate, "incumbent": incumbent}
         self._asked += 1
-        timings = measure(self._device, self._case, programs, self._rounds, self._key.derive("contest", self._asked))
+        contest = measure(self._device, self._case, programs, self._rounds, self._key.derive("contest", self._asked))
+        timings = contest.timings
         label = f"{self._case.label} d={self._case.query.shape[3]}"
-        floor = None
-        if max(self._device.roofline.measured, self._device.roofline.data_sheet) > 0:
-            floor = self._device.roofline.floor_s(self._case.floor) * MICRO
         found = {
             name: Timed(
                 program=programs[name].id,
@@ -191,7 +213,7 @@ class KernelGround:
                 latency_us=spanned(timing.seconds, 1),
                 calls=len(timing.seconds),
                 mode="launched one by one, by the device's events",
-                floor_us=floor,
+                floor_us=contest.floor_us,
                 faults=timing.faults,
                 suspect=timing.suspect,
             )
@@ -206,5 +228,5 @@ class KernelGround:
             candidate=(found["candidate"],),
             incumbent=(found["incumbent"],),
             ratios={label: both} if both and all(one.counts for one in found.values()) else {},
-            conditions=dict(self._device.conditions()),
+            conditions=contest.conditions,
         )

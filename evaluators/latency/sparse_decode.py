@@ -35,6 +35,7 @@ from vevolve.evaluators.sparse_decode.scores import PERCENTILE
 from vevolve.evaluators.sparse_decode.session import MAX_BYTES, MAX_TENSORS, indexed, parameters
 from vevolve.evaluators.sparse_decode.workload import Operating, operating_points
 from vevolve.kernels.timing import Timing, time_in_turn
+from vevolve.kernels.timing_figures import Roofline
 from vevolve.types import Arrays, Candidate, CandidateFault, Frame, Json, Objective, Process, Resident, Seed
 
 PROGRAM = Path(__file__).with_name("resident.py").read_text(encoding="utf-8")
@@ -88,21 +89,35 @@ class SparseGround:
         self._device, self._key, self._rounds, self._labels = device, key, rounds, tuple(labels)
         self.cache = Cache(sizes or Sizes(), key.derive("cache"), device.place)
         self._asked = 0
+        self._held = contextlib.ExitStack()
+        self._sandboxes: tuple[Container, Container] | None = None
+
+    def close(self) -> None:
+        """End the sandboxes."""
+        self._sandboxes = None
+        self._held.close()
 
     def measure(self, candidate: Candidate, incumbent: Candidate) -> Measurement:
         """Time both in turn at each operating point."""
         programs = {"candidate": candidate, "incumbent": incumbent}
         found: dict[str, list[Timed]] = {name: [] for name in programs}
         ratios: dict[str, Span] = {}
-        with self._device.on_device() as device, self._device.on_cpu() as cpu:
-            overhead = self._overhead(device)
-            for label in self._labels:
-                timed, seconds = self._at(label, programs, device, cpu, overhead)
-                for name, one in timed.items():
-                    found[name].append(one)
-                both = ratio(seconds["candidate"], seconds["incumbent"])
-                if both and all(one.counts for one in timed.values()):
-                    ratios[label] = both
+        with self._device.alone():
+            if self._sandboxes is None:
+                opened = (self._device.on_device(), self._device.on_cpu())
+                self._sandboxes = self._held.enter_context(opened[0]), self._held.enter_context(opened[1])
+            device, cpu = self._sandboxes
+            overhead, roofline = self._overhead(device), self._device.roofline()
+            contests = [self._contest(label, programs, device) for label in self._labels]
+            conditions = dict(self._device.conditions())
+        floor = dataclasses.replace(roofline, launch_s=overhead)
+        for label, contest in zip(self._labels, contests, strict=True):
+            for name, (one, timing) in contest.items():
+                found[name].append(self._timed(one, timing, cpu, floor))
+            both = ratio(contest["candidate"][1].seconds, contest["incumbent"][1].seconds)
+            if both and found["candidate"][-1].counts and found["incumbent"][-1].counts:
+                ratios[label] = both
+        self.cache.forget()
         return Measurement(
             problem=problem.name,
             version=latency.VERSION,
@@ -112,14 +127,15 @@ class SparseGround:
             incumbent=tuple(found["incumbent"]),
             ratios=ratios,
             overhead_us=overhead * MICRO / self.cache.sizes.layers,
-            conditions=dict(self._device.conditions()),
+            conditions=conditions,
         )
 
     # ----------------------------------------------------------------------------------------------- one point
 
-    def _at(
-        self, label: str, programs: Mapping[str, Candidate], device: Container, cpu: Container, overhead: float
-    ) -> tuple[dict[str, Timed], dict[str, Sequence[float]]]:
+    def _contest(
+        self, label: str, programs: Mapping[str, Candidate], device: Container
+    ) -> dict[str, tuple[Contestant, Timing]]:
+        """Time all in turn at one operating point, on the device."""
         first, count = self._asked, (WARM_UP + self._rounds) * len(programs)
         self._asked += count
         questions = [self.cache.question(number) for number in range(first, first + count)]
@@ -132,12 +148,7 @@ class SparseGround:
                 one.open(device, self._key.derive("build", label))
             running = {name: one for name, one in contestants.items() if not one.fault}
             timings = self._timings(running, questions) if running else {}
-        found: dict[str, Timed] = {}
-        for name, one in contestants.items():
-            timing = timings.get(name) or Timing(name, (), (one.fault,))
-            found[name] = self._timed(one, label, timing, cpu, overhead)
-        self.cache.forget()
-        return found, {name: timings[name].seconds if name in timings else () for name in programs}
+        return {name: (one, timings.get(name) or Timing(name, (), (one.fault,))) for name, one in contestants.items()}
 
     def _timings(self, running: Mapping[str, Contestant], questions: Sequence[Question]) -> dict[str, Timing]:
         return time_in_turn(
@@ -151,12 +162,12 @@ class SparseGround:
             end=lambda name: running[name].close(),
         )
 
-    def _timed(self, one: Contestant, label: str, timing: Timing, cpu: Container, overhead: float) -> Timed:
+    def _timed(self, one: Contestant, timing: Timing, cpu: Container, roofline: Roofline) -> Timed:
         """What a contestant's times are worth, once its twin was asked."""
         layers = self.cache.sizes.layers
         found = Timed(
             program=one.program.id,
-            label=label,
+            label=one.label,
             latency_us=spanned(timing.seconds, layers),
             calls=len(timing.seconds),
             mode=one.mode,
@@ -170,9 +181,9 @@ class SparseGround:
             return found.model_copy(update={"faults": (f"its metered twin failed: {fault.feedback}",)})
         steps = [one.steps[place.question.number][place.layer] for place in places]
         every = [metered for both in twins for metered in both]
-        roofline = dataclasses.replace(self._device.roofline, launch_s=overhead)
         moved = float(np.mean([metered.total for metered in every])) * layers
-        floor = roofline.floor_s(moved) if max(roofline.measured, roofline.data_sheet) > 0 else overhead
+        known = max(roofline.measured, roofline.data_sheet) > 0
+        floor = roofline.floor_s(moved) if known else roofline.launch_s
         median = timing.median.middle
         suspect = f"a step in {median / layers * MICRO:.2f} us, below what its bytes and an empty call allow"
         return found.model_copy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,8 +40,9 @@ class Watch:
         from vevolve.evaluators.latency import ground
         from vevolve.evolve import stopwatch
 
-        with stopwatch.gpu(allow_degraded=self.allow_degraded, waiting=_wait) as device:
-            return ground(self.problem, device).measure(program, self.incumbent)
+        device = stopwatch.gpu(allow_degraded=self.allow_degraded, waiting=_wait)
+        with contextlib.closing(ground(self.problem, device)) as opened:
+            return opened.measure(program, self.incumbent)
 
 
 def prepare(problem: Problem, wanted: bool | None, against: str | None, allow_degraded: bool) -> Watch:

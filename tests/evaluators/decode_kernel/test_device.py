@@ -1,19 +1,17 @@
-"""The way to a GPU: what the compiler is told, machine code of every seed, and, where there is a GPU, times."""
+"""The way to a GPU: what the compiler is told, machine code of every seed, and what of a timed call is not believed."""
 
-import importlib.util
-from pathlib import Path
-
+import numpy as np
 import pytest
 
 from vevolve.evaluators.decode_kernel import device, workload
 from vevolve.evaluators.decode_kernel.problem import problem
 from vevolve.evaluators.decode_kernel.program import read
-from vevolve.sandbox import probe, profiles
+from vevolve.evaluators.latency.decode_kernel import by_its_events, check
+from vevolve.sandbox import probe
 from vevolve.sandbox.compiler import Compiler
 from vevolve.types import Candidate, CandidateFault, Seed
 
 CASE = workload.draw((2, 2, 4, 300, 64), Seed(b"decode kernels!!"), 128)
-BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "decode_kernel.py"
 
 
 def jobs(text):
@@ -64,37 +62,17 @@ def test_every_seed_becomes_machine_code_in_the_compilers_process():
                 assert made.scratch == (0, 0)
 
 
-def loaded():
-    spec = importlib.util.spec_from_file_location("benchmark_of_decode_kernel", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_an_answer_that_is_off_or_an_input_that_was_written_is_a_fault_of_the_timed_call():
-    import numpy as np
-
-    benchmark = loaded()
     right = workload.reference(CASE).astype(np.float16)
     good = {"out": right, "intact": np.array([1])}
-    assert benchmark.check(CASE, good) == ""
-    assert "relative error" in benchmark.check(CASE, good | {"out": right * np.float16(1.01)})
-    assert "relative error nan" in benchmark.check(CASE, good | {"out": right * np.float16("nan")})
-    assert "an input was written" in benchmark.check(CASE, good | {"intact": np.array([0])})
+    assert check(CASE, good) == ""
+    assert "relative error" in check(CASE, good | {"out": right * np.float16(1.01)})
+    assert "relative error nan" in check(CASE, good | {"out": right * np.float16("nan")})
+    assert "an input was written" in check(CASE, good | {"intact": np.array([0])})
 
 
 @pytest.mark.parametrize(("seconds", "wall"), [(0.0, 1e-3), (2e-3, 1e-3), (1e-5, 1e-2), (float("nan"), 1e-3)])
 def test_a_time_that_the_two_clocks_do_not_agree_on_is_not_believed(seconds, wall):
-    benchmark = loaded()
     with pytest.raises(CandidateFault, match="the device's events say"):
-        benchmark.by_its_events(lambda: {"seconds": [seconds, wall]})
-    assert benchmark.by_its_events(lambda: {"seconds": [1e-4, 3e-4]})[1] == 1e-4
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not profiles.gpus(), reason="needs an NVIDIA GPU: no /dev/nvidia0 here")
-def test_seeds_are_timed_and_verified_on_a_gpu():
-    files = sorted(problem.seeds().values())
-    found = loaded().measure(files, (1, 2, 4, 4096, 256), 64, 5)
-    assert {name: timing.faults for name, timing in found.items()} == {"attend": (), "attend_shared": ()}
-    assert all(timing.counts and timing.median.middle > 0 for timing in found.values())
+        by_its_events(lambda: {"seconds": [seconds, wall]})
+    assert by_its_events(lambda: {"seconds": [1e-4, 3e-4]})[1] == 1e-4
