@@ -1,25 +1,113 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
-"""Dense decode over codes of rotated vectors, a tile of tokens at a time, in rotated coordinates throughout.
+"""Dense decode over codes of rotated vectors, in rotated coordinates throughout, by one warp that waits for nobody.
 
 A key's norm belongs to a token, so it goes to the score; a value's goes to the weight. What is left for a code is to
-become its level: a look-up in a table of 2 ** BITS numbers, which stays in the nearest cache.
+become its level. Levels of 2 and 4 bits lie on a grid, unit * (byte - zero), and `prmt` is a table of eight bytes: it
+takes four of them by four selectors of 4 bits. A byte below a byte of zeros is, as float16, that many times 2 ** -24,
+a subnormal number, which tensor cores take as it is; so nothing is converted. What `zero` takes off is a product of
+its own, with the same rounded queries and weights. Levels of 8 bits, and all in float32, are loads from a table.
+
+Scores lie [tokens, rows] and sums [channels, rows], as over packed codes.
 """
 
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from vevolve.kernels.attend.merge_kernel import LOG2E, finish, weigh
-from vevolve.kernels.codecs.kernel import words
+from vevolve.kernels.attend.merge_kernel import LOG2E, finish
+from vevolve.kernels.codecs.kernel import blocks, decline, words
+
+
+@triton.constexpr_function
+def looking_up(part, bits):
+    """Instructions: in place of each of two words, $1, the levels of two of its codes, of which the part-th is one.
+
+    They become the bytes of each half of $0. Four bytes of the table each are $2, $4, $6 and $8 (a number of 32 bits is
+    handed over once for each word). A selector whose highest bit is set takes a byte's sign eight times over instead of
+    the byte, which is 0 in this table: so of 16 levels, the lower half of the table and the upper one each give 0 where
+    it is for the other to answer.
+    """
+    byte, place = divmod(part * bits, 8)
+    start = f"prmt.b32 p, $1, $1, {0x20 + 0x11 * byte:#x};"
+    if bits == 4:
+        # A sum for an "or": the compiler gives it to another unit than all the rest.
+        rest = "mad.lo.u32 q, p, $10, $10; prmt.b32 p, $2, $4, p; prmt.b32 q, $6, $8, q; add.u32 $0, p, q;"
+    elif place % 4 == 0:
+        rest = "and.b32 p, p, 0x3333; prmt.b32 $0, $2, $2, p;"
+    else:
+        rest = "shr.u32 p, p, 2; and.b32 p, p, 0x3333; prmt.b32 $0, $2, $2, p;"
+    return "{ .reg .b32 p, q; " + start + " " + rest + " }"
+
+
+@triton.constexpr_function
+def taking(part, bits):
+    """Instruction: the one of those two levels that is the part-th code's, below a byte of zeros."""
+    return f"prmt.b32 $0, $1, 0, {0x4341 if part * bits % 8 > 3 else 0x4240:#x};"
+
+
+@triton.constexpr_function
+def owning():
+    """Instructions: a number as it is. A thread's own bit is none of those below it, but the compiler does not know; it
+    would keep a number that all threads share where only copies of it can be worked with, and copy it for each use."""
+    return "{ .reg .b32 p, q; mov.u32 p, %lanemask_eq; mov.u32 q, %lanemask_lt; and.b32 p, p, q; or.b32 $0, $1, p; }"
 
 
 @triton.jit
-def looked_up(found, part, levels, BITS: tl.constexpr, KIND: tl.constexpr):
-    """The levels of the part-th codes of words, in the shape of the words."""
-    code = (found >> (BITS * part)) & ((1 << BITS) - 1)
-    return tl.load(levels + code.to(tl.int32)).to(KIND)
+def kept(table, PAIRED: tl.constexpr):
+    """The five words of a table, int32 [1, 1] each.
+
+    Loads of the shape of a matrix: the compiler hands layouts of operands of products on to nothing else.
+    """
+    own: tl.constexpr = owning()
+    found = ()
+    for nth in tl.static_range(5):
+        number = tl.load(table + nth + tl.zeros((1, 1), tl.int32))
+        if PAIRED:
+            number = tl.inline_asm_elementwise(own, "=r,r", [number], tl.int32, is_pure=True, pack=1)
+        found = found + (number,)  # noqa: RUF005 (Triton knows no starred tuples)
+    return found
+
+
+@triton.jit
+def byte_of(words, part: tl.constexpr, table, BITS: tl.constexpr):
+    """The levels of the part-th codes of words below bytes of zeros, in plain operations."""
+    code = (words.to(tl.int32) >> (BITS * part)) & ((1 << BITS) - 1)
+    lower = tl.where(code < 4, table[0], table[1])
+    four = tl.where(code < 8, lower, tl.where(code < 12, table[3], table[2]))
+    place = tl.where(code < 8, code, 15 - code) & 3
+    return ((four >> (8 * place)) & 0x7F).to(tl.int16)
+
+
+@triton.jit
+def numbers(
+    words,
+    part: tl.constexpr,
+    levels,
+    table,
+    BITS: tl.constexpr,
+    KIND: tl.constexpr,
+    GRID: tl.constexpr,
+    PAIRED: tl.constexpr,
+):
+    """The levels of the part-th codes of words; where they lie on a grid, bytes of its table, as multiples of 2 ** -24.
+
+    Halves of a register are worked on together where PAIRED; the compiler would take them apart.
+    """
+    if not GRID:
+        code = (words.to(tl.int32) >> (BITS * part)) & ((1 << BITS) - 1)
+        found = tl.load(levels + code).to(KIND)
+    elif PAIRED:
+        both: tl.constexpr = looking_up(part, BITS)
+        given = [words, table[0], table[1], table[2], table[3], table[4]]
+        found = tl.inline_asm_elementwise(both, "=r,r,r,r,r,r,r,r,r,r,r,r", given, tl.int16, is_pure=True, pack=2)
+        one: tl.constexpr = taking(part, BITS)
+        found = tl.inline_asm_elementwise(one, "=r,r", [found], tl.int16, is_pure=True, pack=2)
+        found = found.to(KIND, bitcast=True)
+    else:
+        found = byte_of(words, part, table, BITS).to(KIND, bitcast=True)
+    return found
 
 
 @triton.jit(do_not_specialize=["splits"])
@@ -30,6 +118,9 @@ def attend(
     value_codes,
     value_norms,
     levels,
+    table,
+    zero,
+    unit_of_grid,
     lengths,
     partial,
     partial_stats,
@@ -44,20 +135,29 @@ def attend(
     WIDTH: tl.constexpr,
     BITS: tl.constexpr,
     TILE: tl.constexpr,
+    CHUNK: tl.constexpr,
+    HALVINGS: tl.constexpr,
     KIND: tl.constexpr,
+    GRID: tl.constexpr,
+    PAIRED: tl.constexpr,
     PRECISION: tl.constexpr,
     SPLITS_PADDED: tl.constexpr,
     WIDTH_PADDED: tl.constexpr,
     ROWS_PADDED: tl.constexpr,
     ROWS_MERGED: tl.constexpr,
     MERGED: tl.constexpr,
+    STAGES: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Codes int16 [units, tiles, TILE * BITS / 16, d]: bits BITS * j of word t are token t + j * (words of a tile)."""
+    """Codes int16 [units, tiles, TILE * BITS / 16, d]: bits BITS * j of word t are token t + j * (words of a tile).
+
+    `zero` is of the grid, if there is one, and `unit_of_grid` is what 1 of what is looked up is worth.
+    """
     if OVERLAP:
         gdc_launch_dependents()
         gdc_wait()
     WORDS: tl.constexpr = TILE * BITS // 16
+    PARTS: tl.constexpr = 16 // BITS
     split = tl.program_id(0)
     unit = tl.program_id(1)
     used = tl.load(lengths + unit // UNITS)
@@ -66,34 +166,60 @@ def attend(
     last = tl.minimum(first + share, tl.cdiv(used, TILE))
     column = tl.arange(0, WIDTH_PADDED)
     row = tl.arange(0, ROWS_PADDED)
-    word = tl.arange(0, WORDS)
-    inside = (row[:, None] < ROWS) & (column[None, :] < WIDTH)
-    q = tl.load(query + (unit * ROWS + row[:, None]) * WIDTH + column[None, :], inside, 0.0).to(KIND)
+    inside = (column[:, None] < WIDTH) & (row[None, :] < ROWS)
+    q = tl.load(query + (unit * ROWS + row[None, :]) * WIDTH + column[:, None], inside, 0.0)
+    fours = kept(table, PAIRED)
+    base = tl.zeros((CHUNK, ROWS_PADDED), tl.float32)
+    if GRID:
+        base = tl.dot((tl.zeros((CHUNK, WIDTH_PADDED), tl.float32) - zero).to(KIND), q, base)
+    factor = scale * LOG2E * unit_of_grid
 
     top = tl.full((ROWS_PADDED,), float("-inf"), tl.float32)
-    mass = tl.zeros((ROWS_PADDED,), tl.float32)
-    held = tl.zeros((ROWS_PADDED, WIDTH_PADDED), tl.float32)
-    for tile in range(first, last):
-        at_tile = unit.to(tl.int64) * tiles + tile
-        keys = words(key_codes + at_tile * (WORDS * WIDTH), word[:, None], column[None, :], WIDTH, WIDTH_PADDED)
-        values = words(value_codes + at_tile * (WORDS * WIDTH), word[:, None], column[None, :], WIDTH, WIDTH_PADDED)
-        for part in tl.range(16 // BITS, num_stages=1):  # fetching look-ups ahead would fill the shared memory
-            token = part * WORDS + word
-            live = tile * TILE + token < used
-            key_norm = tl.load(key_norms + at_tile * TILE + token).to(tl.float32)
-            value_norm = tl.load(value_norms + at_tile * TILE + token).to(tl.float32)
-            numbers = looked_up(keys, part, levels, BITS, KIND)
-            score = tl.dot(q, tl.trans(numbers), input_precision=PRECISION) * (key_norm * (scale * LOG2E))[None, :]
-            score = tl.where(live[None, :], score, float("-inf"))
-            weight, fade, top = weigh(score, top)
-            mass = mass * fade + tl.sum(weight, axis=1)
-            numbers = looked_up(values, part, levels, BITS, KIND)
-            normed = (weight * value_norm[None, :]).to(KIND)
-            held = held * fade[:, None] + tl.dot(normed, numbers, input_precision=PRECISION)
+    masses = tl.zeros((CHUNK, ROWS_PADDED), tl.float32)
+    lifts = tl.zeros((16, ROWS_PADDED), tl.float32)
+    held = tl.zeros((WIDTH_PADDED, ROWS_PADDED), tl.float32)
+    for tile in tl.range(first, last, num_stages=STAGES):
+        place = unit.to(tl.int64) * tiles + tile
+        token = place * TILE + tl.arange(0, TILE)
+        norms = blocks(tl.load(key_norms + token), HALVINGS)
+        left = used - tile * TILE
+        scores = ()
+        for chunk in tl.static_range(WORDS // CHUNK):
+            word = chunk * CHUNK + tl.arange(0, CHUNK)
+            at = key_codes + place * (WORDS * WIDTH)
+            keys = words(at, word[:, None], column[None, :], WIDTH, WIDTH_PADDED)
+            for part in tl.static_range(PARTS):
+                found = numbers(keys, part, levels, fours, BITS, KIND, GRID, PAIRED)
+                norm = norms[part * (WORDS // CHUNK) + chunk].to(tl.float32) * factor
+                beyond = tl.where(part * WORDS + word < left, 0.0, float("-inf"))
+                score = tl.dot(found, q, base, input_precision=PRECISION)
+                scores = scores + (score * norm[:, None] + beyond[:, None],)  # noqa: RUF005 (as above)
+        top, fade = decline(scores, top, TILE // CHUNK)
+        masses *= fade[None, :]
+        lifts *= fade[None, :]
+        held *= fade[None, :]
+        norms = blocks(tl.load(value_norms + token), HALVINGS)
+        for chunk in tl.static_range(WORDS // CHUNK):
+            word = chunk * CHUNK + tl.arange(0, CHUNK)
+            at = value_codes + place * (WORDS * WIDTH)
+            values = words(at, word[None, :], column[:, None], WIDTH, WIDTH_PADDED)
+            for part in tl.static_range(PARTS):
+                found = numbers(values, part, levels, fours, BITS, KIND, GRID, PAIRED)
+                norm = norms[part * (WORDS // CHUNK) + chunk].to(tl.float32)
+                weight = tl.exp2(scores[chunk * PARTS + part] - top[None, :])
+                normed = (weight * norm[:, None]).to(KIND)
+                masses += weight
+                if GRID:
+                    lifted = (tl.zeros((16, CHUNK), tl.float32) - zero).to(KIND)
+                    lifts = tl.dot(lifted, normed, lifts)
+                held = tl.dot(found, normed, held, input_precision=PRECISION)
+    # All 16 rows of lifts are the same.
+    held = (held + tl.max(lifts, axis=0)[None, :]) * unit_of_grid
+
     finish(
         top,
-        mass,
-        held,
+        tl.sum(masses, axis=0),
+        tl.trans(held),
         partial,
         partial_stats,
         arrivals,
@@ -110,3 +236,35 @@ def attend(
         SPLITS_PADDED,
         MERGED,
     )
+
+
+@triton.jit
+def turn(
+    vectors,
+    spin,
+    out,
+    count,
+    along,
+    across,
+    WIDTH: tl.constexpr,
+    WIDTH_PADDED: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
+    """out[r, j] = sum over i of vectors[r, i] spin[i * along + j * across], all of row length WIDTH."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inner = tl.arange(0, WIDTH_PADDED)
+    whole = (inner[:, None] < WIDTH) & (column[None, :] < WIDTH)
+    # Nobody writes the rotation.
+    turning = tl.load(spin + inner[:, None] * along + column[None, :] * across, whole, 0.0)
+    if OVERLAP:
+        gdc_launch_dependents()
+        gdc_wait()
+    inside = (row[:, None] < count) & (inner[None, :] < WIDTH)
+    given = tl.load(vectors + row[:, None] * WIDTH + inner[None, :], inside, 0.0).to(tl.float32)
+    turned = tl.dot(given, turning, input_precision=PRECISION)
+    kept = (row[:, None] < count) & (column[None, :] < WIDTH)
+    tl.store(out + row[:, None] * WIDTH + column[None, :], turned.to(out.dtype.element_ty), kept)

@@ -9,7 +9,8 @@ from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
 from vevolve.kernels.cache import Cache
-from vevolve.kernels.codecs.rotated import Rotated, codebook, rotation
+from vevolve.kernels.codecs.rotated import Grid, Rotated, codebook, rotation
+from vevolve.kernels.codecs.rotated_kernel import looking_up, owning, taking
 
 
 def _case(
@@ -31,6 +32,9 @@ def _case(
         pytest.param((257, 1), 1, 3, 96, 4, torch.float32, id="4-bits-ragged-G3-d96"),
         pytest.param((256,), 1, 1, 128, 2, torch.float16, id="2-bits-G1"),
         pytest.param((130,), 2, 5, 64, 8, torch.float32, id="8-bits-G5"),
+        pytest.param((1, 200), 1, 2, 64, 8, torch.bfloat16, id="8-bits-ragged-G2"),
+        pytest.param((65, 129), 1, 9, 96, 2, torch.bfloat16, id="2-bits-ragged-G9-d96"),
+        pytest.param((400,), 1, 4, 256, 4, torch.float16, id="4-bits-d256"),
     ],
 )
 def test_attention_over_codes_is_attention_over_what_they_unpack_to(
@@ -43,6 +47,78 @@ def test_attention_over_codes_is_attention_over_what_they_unpack_to(
     truth, true_lse = naive.attend(query, cache)
     assert relative_error(out, truth) < TOLERANCE[dtype]
     assert torch.allclose(lse.double(), true_lse, atol=5 * TOLERANCE[dtype])
+
+
+def _run(text: str, registers: dict[str, int]) -> int:
+    """What instructions leave in $0, of those that are used here."""
+    held = dict(registers)
+    for line in text.strip("{} ").split(";"):
+        name, _, words = line.strip().partition(" ")
+        if name in ("", ".reg"):
+            continue
+        target, *named = words.split(", ")
+        given = [held[word] if word in held else int(word, 0) for word in named]
+        if name == "prmt.b32":
+            first, second, selectors = given
+            eight = first | second << 32
+            found = 0
+            for place in range(4):
+                selector = selectors >> 4 * place & 15
+                byte = eight >> 8 * (selector & 7) & 0xFF
+                found |= (byte if selector < 8 else 0xFF * (byte >> 7)) << 8 * place
+        elif name == "mad.lo.u32":
+            found = given[0] * given[1] + given[2]
+        else:
+            one, two = (*given, 0)[:2]
+            known = {"add.u32": one + two, "and.b32": one & two, "or.b32": one | two, "shr.u32": one >> two}
+            found = (known | {"mov.u32": one})[name]
+        held[target] = found & 0xFFFFFFFF
+    return held["$0"]
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_instructions_for_two_words_at_a_time_look_both_up(bits: int) -> None:
+    # They do not run under the interpreter, which does the same with plain operations.
+    rng = torch.Generator().manual_seed(3)
+    keys = torch.randn(1, 1, 1, 64, generator=rng)
+    levels = (torch.randn(1 << bits, generator=rng) / 8).sort().values
+    rotated = Rotated.of(keys, keys, rotation(64, rng), levels)
+    assert rotated.grid is not None
+    table = {f"${2 + 2 * place}": word & 0xFFFFFFFF for place, word in enumerate(rotated.table.tolist())}
+    for pair in torch.randint(0, 1 << 32, (40,), generator=rng).tolist():
+        for part in range(16 // bits):
+            found = _run(taking(part, bits), {"$1": _run(looking_up(part, bits), table | {"$1": pair})})
+            codes = [pair >> shift & (1 << bits) - 1 for shift in (bits * part, 16 + bits * part)]
+            assert [found & 0xFFFF, found >> 16] == [rotated.grid.table[code] for code in codes]
+
+
+@pytest.mark.parametrize("lane", [0, 7, 31])
+def test_a_number_is_the_same_after_it_is_made_a_thread_s_own(lane: int) -> None:
+    masks = {"%lanemask_eq": 1 << lane, "%lanemask_lt": (1 << lane) - 1}
+    assert all(_run(owning(), masks | {"$1": number}) == number for number in (0, 0x7C6D635B, 0xFFFFFFFF))
+
+
+@pytest.mark.parametrize(("bits", "grown"), [(2, 1e-4), (4, 0.003)])
+def test_a_grid_of_bytes_hardly_adds_to_the_squared_error(bits: int, grown: float) -> None:
+    t = torch.randn(400_000, generator=torch.Generator().manual_seed(4)) / 128**0.5
+    levels = codebook(bits, 128)
+    errors = [
+        float((t - found[torch.bucketize(t, (found[1:] + found[:-1]) / 2)]).square().mean())
+        for found in (levels, Grid.of(levels, 128).levels())
+    ]
+    assert abs(errors[1] / errors[0] - 1) < grown
+
+
+@pytest.mark.parametrize(
+    "levels", [[0.0] * 4, [1.0, 1.1, 1.2, 1.3], [-3.0, -2.0, -1.0, -0.5], [5.0, 5.001, 5.002, 5.003]]
+)
+def test_any_ascending_levels_have_a_grid_near_them(levels: list[float]) -> None:
+    given = torch.tensor(levels)
+    grid = Grid.of(given, 64)
+    assert max(grid.table) < 128
+    assert torch.equal(grid.levels(), grid.levels().sort().values)
+    assert ((grid.levels() - given).abs() <= 0.5001 * grid.step).all()
+    assert abs(grid.zero) <= 1024
 
 
 @pytest.mark.parametrize(("bits", "expected"), [(2, 0.1175), (4, 0.0095)])
