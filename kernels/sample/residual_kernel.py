@@ -213,14 +213,15 @@ def draw(
 
     here = word < words
     drawn = drawn & ~tl.load(marks + word, here, -1, cache_modifier=".cg")
-    if not PILOT:
-        tl.store(marks + word, tl.zeros((WORDS,), tl.int32), here)
     last = length - word * 32
     within = (tl.full((WORDS,), 1, tl.int32) << tl.minimum(tl.maximum(last, 0), 31)) - 1
     drawn = drawn & tl.where(last >= 32, -1, within)
 
     numbers = popcount(drawn)
     total = tl.sum(numbers, axis=0)
+    if not PILOT:
+        # All threads have read theirs: the sum waited for each.
+        tl.store(marks + word, tl.zeros((WORDS,), tl.int32), here)
     before = drawn_before(mine, total, chunk, CHUNKS, CHUNKS_PADDED)
     to = begin + before + tl.cumsum(numbers, axis=0) - numbers
     for _ in range(tl.max(numbers, axis=0)):

@@ -16,15 +16,8 @@ from vevolve.kernels.attend.merge_kernel import LOG2E, weigh
 from vevolve.kernels.sample.residual_kernel import NUMBERS
 from vevolve.kernels.select.threshold_kernel import INTERPRETED
 
-
-@triton.jit
-def needed(spread, tau, z, left):
-    """Tokens of `left` whose sum's error exceeds tau with the probability that z stands for: the lemma, for a finite
-    population. With no spread none; with no room for an error, all. And none where z = 0.
-    """
-    reach = z * spread
-    ratio = tau / tl.where(reach > 0, reach, 1.0)
-    return tl.where(reach > 0, left / (1 + ratio * ratio / tl.maximum(left, 1.0)), 0.0)
+UNBOUNDED = tl.constexpr(1e30)
+"""Stands for a ratio to nothing: squared it is infinite, and no product with it is undefined."""
 
 
 @triton.jit
@@ -36,7 +29,6 @@ def merged(
     WIDTH: tl.constexpr,
     WIDTH_PADDED: tl.constexpr,
     LINES: tl.constexpr,
-    SPLITS_PADDED: tl.constexpr,
     MERGED: tl.constexpr,
 ):
     """Of all splits, from the first one's place on: tops, masses, squares, traces [LINES], and vectors."""
@@ -47,8 +39,8 @@ def merged(
     squares = tl.zeros((LINES,), tl.float32)
     trace = tl.zeros((LINES,), tl.float32)
     vector = tl.zeros((LINES, WIDTH_PADDED), tl.float32)
-    for group in tl.static_range(SPLITS_PADDED // MERGED):
-        some = group * MERGED + tl.arange(0, MERGED)
+    for start in range(0, splits, MERGED):
+        some = start + tl.arange(0, MERGED)
         here = (line[:, None] >= 0) & (some[None, :] < splits)
         at = stats + (place + some)[None, :] * (4 * LINES) + line[:, None]
         tops = tl.load(at, here, float("-inf"), cache_modifier=".cg")
@@ -104,15 +96,15 @@ def required(
     PROMISES: tl.constexpr,
     PROMISES_PADDED: tl.constexpr,
 ):
-    """How many tokens the lemma asks for: the cheapest promise of promises float32 [PROMISES, 4], (epsilon and z of the
-    numerator, epsilon and z of the denominator), and of the rows that share the sample the dearest.
+    """How many tokens of `left` the lemma asks for, so that a sum stays within tau of the truth but for the probability
+    that z stands for: left / (1 + (tau / (z S))^2 / left). promises float32 [PROMISES, 2]: tau / z, as a share of the
+    sum, of the numerator and of the denominator. The cheapest promise counts, and of the rows that share the sample the
+    dearest. With no spread S none is needed; with no room for an error, all.
     """
     promise = tl.arange(0, PROMISES_PADDED)
     given = promise < PROMISES
-    epsilon_n = tl.load(promises + promise * 4, given, 0.0)[None, :]
-    z_n = tl.load(promises + promise * 4 + 1, given, 0.0)[None, :]
-    epsilon_d = tl.load(promises + promise * 4 + 2, given, 0.0)[None, :]
-    z_d = tl.load(promises + promise * 4 + 3, given, 0.0)[None, :]
+    numerators = tl.load(promises + promise * 2, given, 0.0)
+    denominators = tl.load(promises + promise * 2 + 1, given, 0.0)
     tried = tl.maximum(pilot, 1).to(tl.float32)
     left = residual - pilot.to(tl.float32)
     degrees = tl.maximum(tried - 1, 1.0)
@@ -122,10 +114,12 @@ def required(
     scatter = trace - tl.sum(pilot_vector * pilot_vector, axis=1) / tried
     spread_n = tl.sqrt(tl.maximum(scatter, 0.0) / degrees)
     size_n = tl.sqrt(tl.sum(numerator * numerator, axis=1))
-    of_n = needed(spread_n[:, None], epsilon_n * size_n[:, None], z_n, left)
-    of_d = needed(spread_d[:, None], epsilon_d * denominator[:, None], z_d, left)
-    cheapest = tl.min(tl.where(given[None, :], tl.maximum(of_n, of_d), float("inf")), axis=1)
-    return tl.max(tl.where(tl.arange(0, ROWS_MERGED) < ROWS, cheapest, 0.0), axis=0)
+    steady_n = tl.where(spread_n > 0, size_n / tl.where(spread_n > 0, spread_n, 1.0), UNBOUNDED)
+    steady_d = tl.where(spread_d > 0, denominator / tl.where(spread_d > 0, spread_d, 1.0), UNBOUNDED)
+    ratio = tl.minimum(numerators[None, :] * steady_n[:, None], denominators[None, :] * steady_d[:, None])
+    widest = tl.max(ratio, axis=1)
+    need = left / (1 + widest * widest / tl.maximum(left, 1.0))
+    return tl.max(tl.where(tl.arange(0, ROWS_MERGED) < ROWS, need, 0.0), axis=0)
 
 
 @triton.jit
@@ -195,7 +189,6 @@ def measure(
     LINES_PADDED: tl.constexpr,
     PROMISES: tl.constexpr,
     PROMISES_PADDED: tl.constexpr,
-    SPLITS_PADDED: tl.constexpr,
     MERGED: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -278,9 +271,7 @@ def measure(
     arrived = tl.atomic_add(arrivals + unit, 1, sem="acq_rel")
     if arrived == splits - 1:
         tl.debug_barrier()
-        tops, masses, squared, trace, vector = merged(
-            stats, vectors, place, splits, WIDTH, WIDTH_PADDED, LINES, SPLITS_PADDED, MERGED
-        )
+        tops, masses, squared, trace, vector = merged(stats, vectors, place, splits, WIDTH, WIDTH_PADDED, LINES, MERGED)
         highest = tl.max(tl.reshape(tops, (2, ROWS_MERGED)), axis=0)
         origin = tl.where(highest == float("-inf"), 0.0, highest)
         factor = tl.reshape(tl.exp2(tl.reshape(tops, (2, ROWS_MERGED)) - origin[None, :]), (LINES,))

@@ -56,6 +56,8 @@ MOST_LISTED = 4096
 """Chosen tokens that a program of `draw` looks at a time."""
 WARPS = 8
 """Of a program of `draw`."""
+UNPROMISED = 1e30
+"""Share of a sum that it may be off by, where nothing is promised."""
 MOST_MERGED = 64
 """Vectors that are merged at a time."""
 
@@ -175,6 +177,10 @@ class VAttention:
             sure, drawn = (_choice(cache, units, group, min(int(count), capacity)) for count in (wanted + tried, tried))
             # With what is kept for sure, as many slots as a power of two.
             choices = sure, replace(drawn, splits=max(1, power_of_two(drawn.splits) - 1))
+        shares = [
+            [error / z if z else UNPROMISED for error, z in (line[:2], line[2:])]
+            for line in promised(mode, epsilon, delta)
+        ]
         words = -(-capacity // 32)
         part = _words(units * words, place)
 
@@ -197,7 +203,7 @@ class VAttention:
             pilots=ints(batch, heads),
             sizes=ints(batch, heads),
             short=ints(batch, heads),
-            promises=torch.tensor(promised(mode, epsilon, delta), device=place),
+            promises=torch.tensor(shares, device=place),
             marks=ints(units, words),
             tallies=ints(2, units, -(-words // part)),
             ends=ints(units, 2),
@@ -273,7 +279,6 @@ class VAttention:
     def _measure(self, query: torch.Tensor, counts: torch.Tensor) -> None:
         choice, room = self.choices[0], self.workspace
         lines = self.stats.shape[3]
-        splits = power_of_two(choice.splits)
         _launch(
             measure,
             (choice.splits, counts.numel()),
@@ -306,8 +311,7 @@ class VAttention:
             LINES_PADDED=max(16, lines),
             PROMISES=len(self.promises),
             PROMISES_PADDED=power_of_two(len(self.promises)),
-            SPLITS_PADDED=splits,
-            MERGED=min(splits, max(1, MOST_MERGED // lines)),
+            MERGED=min(power_of_two(choice.splits), max(1, MOST_MERGED // lines)),
         )
 
     def _conclude(self, query: torch.Tensor, counts: torch.Tensor, out: torch.Tensor, lse: torch.Tensor) -> None:

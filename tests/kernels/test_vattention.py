@@ -16,6 +16,8 @@ from vevolve.kernels.sample.promises import promised
 from vevolve.kernels.sample.vattention import VAttention
 from vevolve.kernels.select.hamming import BITS, Hamming, encode
 
+MANY = 20000 if DEVICE == "cuda" else 1100
+"""Tokens whose numbers are drawn by many programs."""
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 
 
@@ -53,6 +55,17 @@ def test_the_generator_is_philox() -> None:
     assert [int(word) for word in naive.philox(0, zero, 0)] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 
 
+def test_numbers_are_uniform_in_each_digit_and_two_units_share_none() -> None:
+    # In a fixed stream of 2^16: five standard errors.
+    one, other = (naive.numbers(9, unit, 1 << 16) for unit in (0, 1))
+    assert int(one.min()) >= 0 and int(one.max()) < naive.NUMBERS
+    for place in range(naive.DIGITS):
+        ones, unlike = one >> place & 1, (one ^ other) >> place & 1
+        assert abs(int(ones.sum()) - (1 << 15)) < 5 * 128 and abs(int(unlike.sum()) - (1 << 15)) < 5 * 128
+    counts = torch.bincount(one >> 4, minlength=256).double()
+    assert abs(float(((counts - 256) ** 2 / 256).sum()) - 255) < 5 * (2 * 255) ** 0.5
+
+
 @pytest.mark.parametrize(
     ("lengths", "heads", "group", "width", "dtype", "page", "mode"),
     [
@@ -60,6 +73,7 @@ def test_the_generator_is_philox() -> None:
         pytest.param((400, 37), 1, 3, 96, FP16, 16, "output", id="ragged-paged-G3-d96"),
         pytest.param((260,), 2, 1, 128, BF16, None, "numerator", id="two-heads-G1-d128"),
         pytest.param((129, 5), 1, 3, 64, FP32, None, "denominator", id="fewer-than-the-pilot"),
+        pytest.param((MANY,), 1, 2, 64, FP16, None, "output", id="many-chunks-of-words"),
     ],
 )
 def test_the_step_agrees_with_the_twin(
@@ -100,7 +114,7 @@ def test_a_later_call_draws_anew_and_the_same_seed_draws_the_same() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_graph_of_the_step_answers_as_the_step_does_and_draws_anew_at_each_replay() -> None:
-    cache = cache_of((3000, 700), 2, 128, BF16, 16)
+    cache = cache_of((20000, 700), 2, 128, BF16, 16)
     query, predictor = query_of(cache, 4) / 2, given(cache, 60)
     step = VAttention.of(cache, predictor, 4, 0.3, 0.3)
     step(query)
