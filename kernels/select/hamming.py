@@ -1,8 +1,8 @@
 """Tokens by 32 bits each: HashAttention's selection (Desai et al. 2024, arXiv:2412.14468), in one launch or two.
 
 A token's score is the number of its bits that differ from those of the group's queries, summed over the group. Chosen
-are sinks and window, then the lowest scores; among equals the earliest block of 32 tokens first, and inside of one in
-the order 0, 4, ..., 28, 1, 5, ..., 31. Query bits are the signs of 32 linear maps, computed in the same launch.
+are sinks and window, then the lowest scores; among equals the earliest. Query bits are the signs of 32 linear maps,
+computed in the same launch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from vevolve.kernels.select.threshold import Room, Selection
 BITS = 32
 BINS = 8
 SAMPLE = 1024
-BLOCK = 4096
+BLOCK = 2048
 """Tokens that a program scores at a time."""
-STAGES = 1
 WARPS, RESIDENT = 4, 4
 """Of a program, and programs for which a multiprocessor has room: registers are limited to that."""
 LEAST_CHUNK, MOST_CHUNK = 1024, 32768
 """Tokens of a program: so many that its start pays, and so few that sixteen bits count them."""
+MOST_LISTED = 4096
+"""Tokens below the edge that a program sorts at a time."""
 MULTIPLE = 16
 """Tokens, of which a capacity is a multiple, so that codes are fetched four at a time."""
 
@@ -38,11 +39,17 @@ class Hamming(Selection):
     Attributes:
         planes: [H, d, 32].
         codes: int32 [B, H, capacity].
+        edges: int32 [units], a little above the threshold.
+        words: int32 [units, chunks, chunk / 32], one bit a token: whether it is below the edge.
+        listed: int32 [units, chunks, any], so many of these at a time.
         arrivals: int64 [units], where programs meet.
     """
 
     planes: torch.Tensor
     codes: torch.Tensor
+    edges: torch.Tensor
+    words: torch.Tensor
+    listed: torch.Tensor
     arrivals: torch.Tensor
 
     @staticmethod
@@ -83,9 +90,22 @@ class Hamming(Selection):
         if not planes.is_floating_point():
             raise BadInput(f"Expected planes of a floating type, got {planes.dtype}.")
         chunk = chunk or _chunk(batch * heads, capacity, codes.device)
-        room = Room.of(batch, heads, capacity, wanted, sinks, window, BINS, chunk, codes.device)
-        arrivals = torch.zeros(batch * heads, dtype=torch.int64, device=codes.device)
-        return Hamming(lengths, sinks, window, room, planes, codes, arrivals)
+        room = Room.of(batch, heads, capacity, wanted, sinks, window, BINS, chunk, codes.device, by_token=False)
+        units, chunks, device = batch * heads, room.grid[0], codes.device
+        # Of a chunk three times as many as are wanted of it are below the edge, if tokens are spread evenly.
+        most = min(MOST_LISTED, max(256, power_of_two(3 * wanted * chunk // capacity)), chunk)
+        return Hamming(
+            lengths,
+            sinks,
+            window,
+            room,
+            planes,
+            codes,
+            edges=torch.empty(units, dtype=torch.int32, device=device),
+            words=torch.empty(units, chunks, chunk // 32, dtype=torch.int32, device=device),
+            listed=torch.empty(units, chunks, most, dtype=torch.int32, device=device),
+            arrivals=torch.zeros(units, dtype=torch.int64, device=device),
+        )
 
     @property
     def at_once(self) -> bool:
@@ -121,8 +141,9 @@ class Hamming(Selection):
             self.planes,
             self.codes,
             self.lengths,
-            room.frames,
-            room.bins,
+            self.edges,
+            self.words,
+            self.listed,
             room.tallies,
             self.arrivals,
             self.ids,
@@ -145,7 +166,7 @@ class Hamming(Selection):
             CHUNKS=room.grid[0],
             CHUNKS_PADDED=power_of_two(room.grid[0]),
             BLOCK=min(BLOCK, room.chunk),
-            STAGES=STAGES,
+            LISTED=self.listed.shape[2],
             COUNT=count,
             EMIT=emit,
             OVERLAP=overlaps(query.device),

@@ -65,16 +65,38 @@ def reaching(words, bound):
 
 
 @triton.jit
-def spread(ids, bits, place, end, first, WORDS: tl.constexpr):
-    """Write the tokens of set bits [WORDS] from `place` [WORDS] on, as long as that is below `end`."""
-    left = bits
+def put(to, value, here):
+    """Store where `here`. Triton would first move what is stored between threads, so that neighbours write neighbours;
+    here each writes a place of its own, and the way there costs more than the store."""
+    if INTERPRETED:
+        tl.store(to, value, here)
+    else:
+        store: tl.constexpr = (
+            "{ .reg .pred here; setp.ne.s32 here, $3, 0; @here st.global.b32 [$1], $2; mov.b32 $0, $2; }"
+        )
+        address = to.to(tl.int64)
+        tl.inline_asm_elementwise(
+            store, "=r,l,r,r", [address, value, here.to(tl.int32)], tl.int32, is_pure=False, pack=1
+        )
+
+
+@triton.jit
+def spread(ids, sure, tied, to_sure, to_tied, end, first, WORDS: tl.constexpr):
+    """Write the tokens of the set bits of `sure` [WORDS] from to_sure [WORDS] on, and those of `tied`, which has no bit
+    in common with it, from to_tied on as long as that is below `end`.
+    """
+    left = sure | tied
     word = first + tl.arange(0, WORDS) * 32
-    most = tl.max(popcount(bits), axis=0)
+    most = tl.max(popcount(left), axis=0)
     for _ in range(most):
-        bit = popcount((left & -left) - 1)
-        tl.store(ids + place, word + (bit % 8) * 4 + bit // 8, (left != 0) & (place < end))
-        left = left & (left - 1)
-        place += 1
+        lowest = left & -left
+        bit = popcount(lowest - 1)
+        is_sure = (sure & lowest) != 0
+        to = tl.where(is_sure, to_sure, to_tied)
+        put(ids + to, word + (bit % 8) * 4 + bit // 8, (left != 0) & (to < end))
+        left = left ^ lowest
+        to_sure += is_sure.to(tl.int32)
+        to_tied += 1 - is_sure.to(tl.int32)
 
 
 @triton.jit
@@ -146,8 +168,16 @@ def emit_chunk(
     numbers = popcount(under) + (popcount(level_with) << 16)
     ranks = tl.cumsum(numbers, axis=0) - numbers
     ids += unit.to(tl.int64) * wanted
-    spread(ids, under, before + (ranks & 0xFFFF), goal, chunk * CHUNK, WORDS)
-    spread(ids, level_with, below + ties_before + (ranks >> 16), goal, chunk * CHUNK, WORDS)
+    spread(
+        ids,
+        under,
+        level_with,
+        before + (ranks & 0xFFFF),
+        below + ties_before + (ranks >> 16),
+        goal,
+        chunk * CHUNK,
+        WORDS,
+    )
     if chunk == 0:
         tl.store(counts + unit, goal)
         low = tl.load(frames + 2 * unit)
