@@ -121,7 +121,7 @@ def mark(
 
 @triton.jit
 def scatter(to, bits, place, low, high, first, WORDS: tl.constexpr):
-    """Write the tokens of set bits [WORDS], whose places begin at `place`, to place - low where it lies in [low, high)."""
+    """Write the tokens of set bits [WORDS], whose places begin at `place`, to place - low if within [low, high)."""
     token = first + tl.arange(0, WORDS) * 32
     left = bits
     most = tl.max(popcount(bits), axis=0)
