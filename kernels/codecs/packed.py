@@ -92,7 +92,7 @@ class Packed:
         *,
         scale: float | None = None,
         splits: int | None = None,
-        stages: int = 2,
+        stages: int = 3,
         warps: int | None = None,
         workspace: Workspace | None = None,
         out: tuple[torch.Tensor, torch.Tensor] | None = None,
