@@ -1,4 +1,4 @@
-"""Tokens by soft collisions in hash tables: SOCKET's selection (Joshi et al. 2026, arXiv:2602.06283) in four launches.
+"""Tokens by soft collisions in hash tables: SOCKET's selection (Joshi et al. 2026, arXiv:2602.06283) in five launches.
 
     b_l(j) = bits of 1[W_l k_j >= 0],  h = tanh(W_l q) / sqrt(d),  p_l = softmax_r(h . c_r / tau), c_r in {-1, 1}^P,
     score_j = sum_g sum_l p_g,l[b_l(j)], times |v_j| where norms are given.
@@ -20,8 +20,8 @@ import torch
 from vevolve.errors import BadInput
 from vevolve.kernels.cache import DTYPES, one_device, whole
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
+from vevolve.kernels.select.gains_kernel import soft_tables
 from vevolve.kernels.select.tables import GAIN, Tables, room_for
-from vevolve.kernels.select.tables_kernel import soft_tables
 
 LOW = 8
 """Bits of a bucket in a byte of its own; the next two share one with those of three other tables."""
@@ -101,7 +101,8 @@ class Collisions(Tables):
         one_device(planes, low, high, lengths, norms)
         room = room_for(batch, heads, capacity, wanted, sinks, window, chunk, low)
         tables = torch.empty(batch * heads, parts, 1 << count, dtype=torch.int16, device=low.device)
-        return Collisions(lengths, sinks, window, room, low, high, norms, tables, True, passes, planes, tau)
+        scores = torch.empty(batch, heads, capacity, dtype=torch.int32, device=low.device)
+        return Collisions(lengths, sinks, window, room, low, high, norms, tables, scores, True, passes, planes, tau)
 
     def __call__(self, query: torch.Tensor, checked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose for queries [B, H, G, d]; returns `ids` and `counts`, which the next call overwrites.
@@ -129,6 +130,7 @@ class Collisions(Tables):
             self.sharpness,
             GAIN / (group * self.likeliest),
             GROUP=group,
+            GROUP_PADDED=power_of_two(group),
             PARTS=parts,
             PLANES=planes,
             WIDTH=width,

@@ -17,8 +17,8 @@ import torch
 from vevolve.errors import BadInput
 from vevolve.kernels.cache import DTYPES, one_device, whole
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
-from vevolve.kernels.select.tables import Tables, room_for
-from vevolve.kernels.select.tables_kernel import product_tables
+from vevolve.kernels.select.gains_kernel import product_tables
+from vevolve.kernels.select.tables import Tables, kept, room_for
 
 MOST_ENTRIES = 256
 
@@ -76,7 +76,10 @@ class Product(Tables):
             raise BadInput(f"Expected at least one pass, got {passes}.")
         room = room_for(batch, heads, capacity, wanted, sinks, window, chunk, codes)
         tables = torch.empty(batch * heads, parts, entries, dtype=torch.int16, device=codes.device)
-        return Product(lengths, sinks, window, room, codes, None, None, tables, False, passes, codebooks)
+        scores = None
+        if kept(parts, entries):
+            scores = torch.empty(batch, heads, capacity, dtype=torch.int32, device=codes.device)
+        return Product(lengths, sinks, window, room, codes, None, None, tables, scores, False, passes, codebooks)
 
     def __call__(self, query: torch.Tensor, checked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose for queries [B, H, G, d]; returns `ids` and `counts`, which the next call overwrites.

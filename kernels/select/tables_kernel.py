@@ -1,19 +1,24 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
-"""Selection by sums of table entries: what a query's tables hold, and the passes that score all tokens by them.
+"""Selection by sums of table entries: the passes that score all tokens by a query's tables.
 
 A token has PARTS codes, each below ENTRIES, and a query a table of gains for each part. Gains are whole numbers from 0
 to 32767, so that a token's sum does not depend on the order of adding, and what is chosen is a function of the tables
 alone. Its distance is what the sum lacks to the greatest possible. Where tokens have norms, the sum is multiplied by
 them in float32, and distances are taken between the bits of floats, which are in the order of the floats.
+
+Tables lie in shared memory while they are looked up. Where the codes of a token are few and side by side, all tables
+lie there at once, and who needs a distance reckons it. Many codes are read once, by `score`, a table after another, and
+distances lie in memory. Shared memory is then the bound: 32 entries of a table of 1024, at random places in 32 banks,
+take 3.5 turns on average.
 """
 
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from vevolve.kernels.select.threshold_kernel import cut_of, reached_by, sampled, tallied
+from vevolve.kernels.select.threshold_kernel import RUN, cut_of, tallied
 
 GAIN = tl.constexpr(32767)
 INFINITY = tl.constexpr(0x7F800000)
@@ -22,189 +27,190 @@ DEVIATIONS = tl.constexpr(4.0)
 """How far the frame reaches around the sample's threshold."""
 FINER = tl.constexpr(5)
 """Binary digits by which a pass narrows the frame: half of 62 bins, so that the cut's bin fits with room to spare."""
+SHARP = tl.constexpr(32)
+"""How many times as wide as its ends are uncertain a frame is at least, unless its ends are certain."""
 
 
 @triton.jit
-def products(
-    query,
-    codebooks,
-    unit,
-    book,
-    part,
-    GROUP: tl.constexpr,
-    PARTS: tl.constexpr,
-    ENTRIES: tl.constexpr,
-    SPAN: tl.constexpr,
-    SPAN_PADDED: tl.constexpr,
-):
-    """The inner products of a part of the group's summed queries with its centroids, float32 [ENTRIES]."""
-    place = tl.arange(0, SPAN_PADDED)
-    entry = tl.arange(0, ENTRIES)
-    inside = place < SPAN
-    summed = tl.zeros((SPAN_PADDED,), tl.float32)
-    for row in tl.static_range(GROUP):
-        at = ((unit * GROUP + row) * PARTS + part) * SPAN + place
-        summed += tl.load(query + at, inside, 0.0).to(tl.float32)
-    at = ((book * PARTS + part) * ENTRIES + entry[:, None]) * SPAN + place[None, :]
-    centroids = tl.load(codebooks + at, (entry[:, None] >= 0) & inside[None, :], 0.0).to(tl.float32)
-    return tl.sum(centroids * summed[None, :], axis=1)
+def of_words(words, upper, place: tl.constexpr, ENTRIES: tl.constexpr, HIGH: tl.constexpr):
+    """Codes int32 [4 N] from words of four bytes [N], with two more bits from place `place` of `upper` where HIGH.
 
-
-@triton.jit
-def product_tables(
-    query,
-    codebooks,
-    tables,
-    UNITS: tl.constexpr,
-    OWN: tl.constexpr,
-    GROUP: tl.constexpr,
-    PARTS: tl.constexpr,
-    ENTRIES: tl.constexpr,
-    SPAN: tl.constexpr,
-    SPAN_PADDED: tl.constexpr,
-    OVERLAP: tl.constexpr,
-):
-    """Tables int16 [units, PARTS, ENTRIES] of codebooks [H, ...], or [B, H, ...] where OWN, one step for all parts."""
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
-    unit = tl.program_id(0)
-    book = unit if OWN else unit % UNITS
-    widest = tl.zeros((), tl.float32)
-    for part in range(PARTS):
-        found = products(query, codebooks, unit, book, part, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
-        widest = tl.maximum(widest, tl.max(found, axis=0) - tl.min(found, axis=0))
-    factor = tl.where(widest > 0, GAIN / tl.maximum(widest, 1e-30), 0.0)
-    entry = tl.arange(0, ENTRIES)
-    for part in range(PARTS):
-        found = products(query, codebooks, unit, book, part, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
-        gain = ((found - tl.min(found, axis=0)) * factor + 0.5).to(tl.int32)
-        tl.store(tables + (unit * PARTS + part) * ENTRIES + entry, tl.minimum(gain, GAIN).to(tl.int16))
-
-
-@triton.jit
-def soft_tables(
-    query,
-    planes,
-    tables,
-    sharpness,
-    factor,
-    GROUP: tl.constexpr,
-    PARTS: tl.constexpr,
-    PLANES: tl.constexpr,
-    WIDTH: tl.constexpr,
-    WIDTH_PADDED: tl.constexpr,
-    OVERLAP: tl.constexpr,
-):
-    """Tables int16 [units, PARTS, 2 ** PLANES]: the group's probabilities of each bucket of each hash table, summed.
-
-    A bucket's probability is a product over its planes, sigmoid(sharpness * tanh(plane . q)) where its bit is 1 and the
-    rest to 1 where it is 0. The program of (table, unit) makes one table.
+    Two codes at a time are made of bytes 0 and 2 and of bytes 1 and 3.
     """
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
-    part = tl.program_id(0)
-    unit = tl.program_id(1)
-    bucket = tl.arange(0, 1 << PLANES)
-    plane = tl.arange(0, 16)
-    column = tl.arange(0, WIDTH_PADDED)
-    inside = column < WIDTH
-    at = (part * PLANES + plane[:, None]) * WIDTH + column[None, :]
-    normals = tl.load(planes + at, (plane[:, None] < PLANES) & inside[None, :], 0.0).to(tl.float32)
-    total = tl.zeros((1 << PLANES,), tl.float32)
-    for row in range(GROUP):
-        q = tl.load(query + (unit * GROUP + row) * WIDTH + column, inside, 0.0).to(tl.float32)
-        side = tl.sum(normals * q[None, :], axis=1)
-        one = tl.sigmoid(sharpness * (2 * tl.sigmoid(2 * side) - 1))
-        share = tl.full((1 << PLANES,), 1.0, tl.float32)
-        for bit in tl.static_range(PLANES):
-            up = tl.sum(tl.where(plane == bit, one, 0.0), axis=0)
-            share *= tl.where(((bucket >> bit) & 1) == 1, up, 1 - up)
-        total += share
-    gain = tl.minimum((total * factor + 0.5).to(tl.int32), GAIN)
-    tl.store(tables + (unit * PARTS + part) * (1 << PLANES) + bucket, gain.to(tl.int16))
+    even = words & 0x00FF00FF
+    odd = (words >> 8) & 0x00FF00FF
+    if HIGH:
+        even |= (upper << (8 - 2 * place)) & 0x03000300
+        odd |= (upper >> (2 * place)) & 0x03000300
+    even &= (ENTRIES - 1) * 0x10001
+    odd &= (ENTRIES - 1) * 0x10001
+    pairs = tl.join(tl.join(even & 0xFFFF, even >> 16), tl.join(odd & 0xFFFF, odd >> 16))
+    return tl.reshape(pairs, (4 * words.shape[0],))
 
 
 @triton.jit
-def distance(
+def looked_up(codes, upper, table, place: tl.constexpr, ENTRIES: tl.constexpr, HIGH: tl.constexpr, WORDS: tl.constexpr):
+    """Entries of a table by a part's codes, uint8, or four in a word where WORDS. A code beyond it wraps."""
+    if WORDS:
+        codes = of_words(codes, upper, place, ENTRIES, HIGH)
+    else:
+        codes = codes.to(tl.int32)
+        if HIGH:
+            codes |= ((upper.to(tl.int32) >> (2 * place)) & 3) << 8
+        codes &= ENTRIES - 1
+    return tl.gather(table, codes, 0).to(tl.int32)
+
+
+@triton.jit
+def score(
     codes,
     high,
     tables,
     norms,
-    unit,
-    token,
-    here,
+    scores,
     capacity,
     PARTS: tl.constexpr,
     ENTRIES: tl.constexpr,
     PLANAR: tl.constexpr,
     HIGH: tl.constexpr,
+    WORDS: tl.constexpr,
     NORMED: tl.constexpr,
+    BLOCK: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
-    """What tokens lack to the greatest possible score, int32, not below 0.
+    """Distances int32 [units, capacity], not below 0: what tokens lack to the greatest possible score.
 
     Codes uint8 [units, capacity, PARTS], or [units, PARTS, capacity] where PLANAR; where HIGH, two more bits of each,
-    of four parts in a byte, [units, PARTS / 4, capacity]. A code beyond ENTRIES counts modulo ENTRIES.
+    of four parts in a byte, [units, PARTS / 4, capacity]; where WORDS, both as int32, four tokens in one.
     """
-    codes += unit.to(tl.int64) * capacity * PARTS
-    high += unit.to(tl.int64) * capacity * (PARTS // 4)
+    if OVERLAP:
+        gdc_launch_dependents()
+        gdc_wait()
+    STEP: tl.constexpr = 4 if WORDS else 1
+    unit = tl.program_id(1)
+    # In bytes, or in words.
+    place = tl.program_id(0) * (BLOCK // STEP) + tl.arange(0, BLOCK // STEP)
+    row = capacity // STEP
+    here = place < row
+    apart = row if PLANAR else 1
+    at = place if PLANAR else place * PARTS
+    codes += unit.to(tl.int64) * row * PARTS
+    high += unit.to(tl.int64) * row * (PARTS // 4)
     tables += unit * (PARTS * ENTRIES)
-    total = tl.zeros(token.shape, tl.int32)
-    for part in range(PARTS):
-        at = part * capacity + token if PLANAR else token * PARTS + part
-        code = tl.load(codes + at, here, 0).to(tl.int32)
-        if HIGH:
-            four = tl.load(high + (part // 4) * capacity + token, here, 0).to(tl.int32)
-            code |= ((four >> (2 * (part % 4))) & 3) << 8
-        total += tl.load(tables + part * ENTRIES + (code & (ENTRIES - 1)), here, 0).to(tl.int32)
+    entry = tl.arange(0, ENTRIES)
+    total = tl.zeros((BLOCK,), tl.int32)
+    for first in range(0, PARTS // 4 * 4, 4):
+        # Four parts are asked for before the first is used.
+        upper = tl.load(high + first // 4 * row + place, here, 0) if HIGH else 0
+        a = tl.load(codes + first * apart + at, here, 0)
+        b = tl.load(codes + (first + 1) * apart + at, here, 0)
+        c = tl.load(codes + (first + 2) * apart + at, here, 0)
+        d = tl.load(codes + (first + 3) * apart + at, here, 0)
+        of_a = tl.load(tables + first * ENTRIES + entry)
+        of_b = tl.load(tables + (first + 1) * ENTRIES + entry)
+        of_c = tl.load(tables + (first + 2) * ENTRIES + entry)
+        of_d = tl.load(tables + (first + 3) * ENTRIES + entry)
+        total += looked_up(a, upper, of_a, 0, ENTRIES, HIGH, WORDS)
+        total += looked_up(b, upper, of_b, 1, ENTRIES, HIGH, WORDS)
+        total += looked_up(c, upper, of_c, 2, ENTRIES, HIGH, WORDS)
+        total += looked_up(d, upper, of_d, 3, ENTRIES, HIGH, WORDS)
+    for part in tl.static_range(PARTS // 4 * 4, PARTS):
+        code = tl.load(codes + part * apart + at, here, 0)
+        total += looked_up(code, 0, tl.load(tables + part * ENTRIES + entry), 0, ENTRIES, False, WORDS)
+    token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    lack = PARTS * GAIN - total
     if NORMED:
-        norm = tl.load(norms + unit.to(tl.int64) * capacity + token, here, 0.0).to(tl.float32)
-        return INFINITY - (total.to(tl.float32) * norm).to(tl.int32, bitcast=True)
-    return PARTS * GAIN - total
+        norm = tl.load(norms + unit.to(tl.int64) * capacity + token, token < capacity, 0.0).to(tl.float32)
+        lack = INFINITY - (total.to(tl.float32) * norm).to(tl.int32, bitcast=True)
+    tl.store(scores + unit.to(tl.int64) * capacity + token, lack, token < capacity)
+
+
+@triton.jit
+def side_by_side(codes, tables, at, here, TOKENS: tl.constexpr, PARTS: tl.constexpr, ENTRIES: tl.constexpr):
+    """Distances int32 [TOKENS] of codes at places `at` [TOKENS * PARTS], those of a token one after another."""
+    every = tl.load(tables + tl.arange(0, PARTS * ENTRIES))
+    part = tl.arange(0, TOKENS * PARTS) % PARTS
+    code = tl.load(codes + at, here, 0).to(tl.int32) & (ENTRIES - 1)
+    found = tl.gather(every, part * ENTRIES + code, 0).to(tl.int32)
+    return PARTS * GAIN - tl.sum(tl.reshape(found, (TOKENS, PARTS)), axis=1)
+
+
+@triton.jit
+def drawn(spot, length, SAMPLE: tl.constexpr):
+    """Places of a sample of tokens, runs of 8 at equal distances; some lie beyond a length that is short."""
+    apart = tl.maximum(length // (SAMPLE // RUN) // RUN * RUN, RUN)
+    return spot // RUN * apart + spot % RUN
+
+
+@triton.jit
+def ranked(values, first, last, BITS: tl.constexpr):
+    """A lower bound of the value of rank `first` and an upper one of that of rank `last`, of values below 2 ** BITS.
+
+    Bits are found from the highest on, both ranks with one count, until bounds are sharp enough.
+    """
+    low = tl.zeros((), tl.int32)
+    high = tl.zeros((), tl.int32)
+    bit = tl.full((), BITS, tl.int32)
+    while (bit > 0) & (((high - low) >> bit) < SHARP):
+        bit -= 1
+        a = low + (1 << bit)
+        b = high + (1 << bit)
+        below = tl.sum((values < a).to(tl.int32) + ((values < b).to(tl.int32) << 16), axis=0)
+        low = tl.where((below & 0xFFFF) < first, a, low)
+        high = tl.where((below >> 16) < last, b, high)
+    return low, high + ((1 << bit) - 1)
 
 
 @triton.jit
 def bracket(
     codes,
-    high,
     tables,
-    norms,
     lengths,
     frames,
     capacity,
     wanted,
+    sinks,
+    window,
     UNITS: tl.constexpr,
     PARTS: tl.constexpr,
     ENTRIES: tl.constexpr,
-    PLANAR: tl.constexpr,
-    HIGH: tl.constexpr,
-    NORMED: tl.constexpr,
+    SCORED: tl.constexpr,
     SAMPLE: tl.constexpr,
+    BITS: tl.constexpr,
     BINS: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Frames around the threshold, from a sample: the distances of the ranks four standard deviations to each side."""
+    """Frames around the threshold, from a sample: the distances of the ranks four standard deviations to each side.
+
+    Codes uint8 [units, capacity, PARTS], or, where SCORED, the distances, which are below 2 ** BITS.
+    """
     if OVERLAP:
         gdc_launch_dependents()
         gdc_wait()
     unit = tl.program_id(0)
     length = tl.load(lengths + unit // UNITS)
-    place = sampled(length, SAMPLE)
-    there = place < length
-    found = distance(codes, high, tables, norms, unit, place, there, capacity, PARTS, ENTRIES, PLANAR, HIGH, NORMED)
-    # The nearest first; 0 for what is not there.
-    order = tl.where(there, 0xFFFFFFFF - found.to(tl.uint32), 0)
-    drawn = tl.sum(there.to(tl.int32), axis=0)
-    share = tl.minimum(wanted / length.to(tl.float32), 1.0)
-    margin = DEVIATIONS * tl.sqrt(drawn * share * (1 - share)) + 1
-    fewer = tl.floor(drawn * share - margin).to(tl.int32)
-    more = tl.minimum(tl.ceil(drawn * share + margin).to(tl.int32), drawn)
+    token = drawn(tl.arange(0, SAMPLE), length, SAMPLE)
+    there = (token >= sinks) & (token < length - window)
+    if SCORED:
+        found = tl.load(codes + unit.to(tl.int64) * capacity + token, there, 0)
+    else:
+        codes += unit.to(tl.int64) * capacity * PARTS
+        place = tl.arange(0, SAMPLE * PARTS)
+        at = drawn(place // PARTS, length, SAMPLE) * PARTS + place % PARTS
+        here = at < length * PARTS
+        found = side_by_side(codes, tables + unit * (PARTS * ENTRIES), at, here, SAMPLE, PARTS, ENTRIES)
+    seen = tl.sum(there.to(tl.int32), axis=0)
+    # Of those that are not chosen anyway.
+    free = tl.maximum(length - sinks - window, 1)
+    share = tl.minimum((wanted - sinks - window) / free.to(tl.float32), 1.0)
+    margin = DEVIATIONS * tl.sqrt(seen * share * (1 - share)) + 1
+    fewer = tl.floor(seen * share - margin).to(tl.int32)
+    more = tl.minimum(tl.ceil(seen * share + margin).to(tl.int32), seen)
+    low, last = ranked(tl.where(there, found, 0x7FFFFFFF), tl.maximum(fewer, 1), more, BITS)
     # Where so few are wanted that the sample may hold none of them, the frame begins at the greatest possible score.
-    low = tl.where(fewer < 1, 0, 0xFFFFFFFF - reached_by(order, tl.maximum(fewer, 1)).to(tl.int64)).to(tl.int32)
-    last = (0xFFFFFFFF - reached_by(order, more).to(tl.int64)).to(tl.int32)
+    low = tl.where(fewer < 1, 0, low)
     tl.store(frames + 2 * unit, low)
-    tl.store(frames + 2 * unit + 1, width_for(last - low + 1, BINS))
+    tl.store(frames + 2 * unit + 1, width_for(last.to(tl.int64) - low + 1, BINS))
 
 
 @triton.jit
@@ -247,9 +253,7 @@ def narrow(
 @triton.jit
 def tally(
     codes,
-    high,
     tables,
-    norms,
     lengths,
     frames,
     bins,
@@ -260,28 +264,48 @@ def tally(
     UNITS: tl.constexpr,
     PARTS: tl.constexpr,
     ENTRIES: tl.constexpr,
-    PLANAR: tl.constexpr,
-    HIGH: tl.constexpr,
-    NORMED: tl.constexpr,
+    SCORED: tl.constexpr,
     CHUNK: tl.constexpr,
     CHUNKS: tl.constexpr,
+    EACH: tl.constexpr,
     BINS: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Bins int8 [units, CHUNKS * CHUNK] of a chunk's tokens, BINS where there is none, and how many each bin holds."""
+    """Bins int8 [units, CHUNKS * CHUNK] of a chunk's tokens, BINS where there is none, and how many each bin holds.
+
+    A thread holds EACH tokens that follow each other.
+    """
     if OVERLAP:
         gdc_launch_dependents()
         gdc_wait()
     chunk = tl.program_id(0)
     unit = tl.program_id(1)
-    at = chunk * CHUNK + tl.arange(0, CHUNK)
+    first = chunk * CHUNK
+    at = first + tl.arange(0, CHUNK)
     length = tl.load(lengths + unit // UNITS)
-    there = at < length
     low = tl.load(frames + 2 * unit)
     shift = tl.load(frames + 2 * unit + 1)
-    found = distance(codes, high, tables, norms, unit, at, there, capacity, PARTS, ENTRIES, PLANAR, HIGH, NORMED)
+    # Loads ask whether there is room, not whether there is a token, which would make them loads of one byte.
+    if SCORED:
+        found = tl.load(codes + unit.to(tl.int64) * capacity + at, at < capacity, 0)
+    else:
+        codes += unit.to(tl.int64) * capacity * PARTS
+        place = first * PARTS + tl.arange(0, CHUNK * PARTS)
+        here = place < capacity * PARTS
+        found = side_by_side(codes, tables + unit * (PARTS * ENTRIES), place, here, CHUNK, PARTS, ENTRIES)
     bin_of = tl.minimum(tl.maximum(((found - low) >> shift) + 1, 0), BINS - 1)
-    bin_of = tl.where((at < sinks) | (at >= length - window), 0, bin_of)
-    held = tl.histogram(bin_of, BINS, mask=there)
-    tl.store(bins + unit.to(tl.int64) * (CHUNKS * CHUNK) + at, tl.where(there, bin_of, BINS).to(tl.int8))
-    tl.store(tallies + (unit * BINS + tl.arange(0, BINS)) * CHUNKS + chunk, held)
+    if (first < sinks) | (first + CHUNK > length - window):
+        bin_of = tl.where((at < sinks) | (at >= length - window), 0, bin_of)
+        bin_of = tl.where(at < length, bin_of, BINS)
+    tl.store(bins + unit.to(tl.int64) * (CHUNKS * CHUNK) + at, bin_of.to(tl.int8))
+
+    # Nearly all tokens are beyond the frame, where their number is known by that of the others, which count themselves.
+    # A row is what a thread holds, so that tokens need not change threads for being counted one by one.
+    rows = tl.reshape(bin_of, (CHUNK // EACH, EACH))
+    tallies += unit * (BINS * CHUNKS) + chunk
+    level = tl.arange(0, BINS)
+    tl.store(tallies + level * CHUNKS, 0, level < BINS - 1)
+    tl.debug_barrier()
+    tl.atomic_add(tallies + rows * CHUNKS, 1, rows < BINS - 1, sem="relaxed", scope="cta")
+    present = tl.minimum(tl.maximum(length - first, 0), CHUNK)
+    tl.store(tallies + (BINS - 1) * CHUNKS, present - tl.sum((bin_of < BINS - 1).to(tl.int32), axis=0))

@@ -118,6 +118,43 @@ def test_collisions_choose_by_tables_that_are_softmaxes(
             assert _found(select, b, h) == naive.nearest(distances, 40, 3, 5, low, shift, BINS)
 
 
+@pytest.mark.parametrize(("parts", "entries"), [(3, 16), (16, 8), (2, 2), (8, 256)])
+def test_codes_of_any_number_and_size_are_summed_right(parts: int, entries: int) -> None:
+    # Few codes are looked up when needed; of three, sixteen, or codes of large books, distances are kept.
+    rng = torch.Generator().manual_seed(3)
+    books = torch.randn(2, parts, entries, 16, generator=rng).to(DEVICE)
+    codes = torch.randint(entries, (1, 2, 1501, parts), generator=rng).to(torch.uint8).to(DEVICE)
+    held = torch.tensor([1501], dtype=torch.int32, device=DEVICE)
+    select = Product.of(books, codes, held, 60, sinks=2, window=3, passes=5, chunk=1024)
+    select(torch.randn(1, 2, 4, 16 * parts, generator=rng).to(DEVICE))
+    assert (select.resolution == 1).all()
+    for h in range(2):
+        assert _found(select, 0, h) == naive.nearest(_distances(select, select.codes, 0, h), 60, 2, 3)
+
+
+def test_codes_beyond_a_table_wrap_where_they_are_not_checked() -> None:
+    query, select = _product((700,), 1, 2, 64, FP32, own=False, passes=4)
+    plain = select(query)[0].clone()
+    beyond = dataclasses.replace(select, codes=select.codes + 3 * 16)
+    assert torch.equal(beyond(query)[0], plain)
+
+
+def test_a_selection_that_is_mostly_sinks_and_window_is_not_misled() -> None:
+    query, select = _product((2100,), 1, 4, 64, FP32, own=False, passes=1)
+    mostly = Product.of(select.codebooks, select.codes, select.lengths, 90, sinks=4, window=64, chunk=1024)
+    mostly(query)
+    assert int(mostly.misled) == 0
+    low, shift = mostly.room.frames[0].tolist()
+    distances = _distances(mostly, mostly.codes, 0, 0)
+    assert _found(mostly, 0, 0) == naive.nearest(distances, 90, 4, 64, low, shift, BINS)
+
+
+def test_a_program_takes_so_many_tokens_that_any_capacity_has_room() -> None:
+    codes = torch.zeros(1, 1, 600_000, 2, dtype=torch.uint8, device=DEVICE)
+    books, held = torch.zeros(1, 2, 4, 8, device=DEVICE), torch.tensor([9], dtype=torch.int32, device=DEVICE)
+    assert Product.of(books, codes, held, 5).room.chunk == 8192
+
+
 def test_the_buckets_of_a_table_are_likely_by_the_side_on_which_a_query_lies() -> None:
     # A key in the query's own bucket of every table scores highest, the one on the other side of every plane lowest.
     query, keys, held = _drawn((700,), 1, 1, 64)
