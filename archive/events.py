@@ -9,10 +9,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from vevolve.types import Containment, Objective, Value, Verdict
+from vevolve.types import Containment, Objective, Point, Value, Verdict
 
 CERTIFICATION = ("registered", "unsealed", "examined", "concluded")
 """The kinds of events of an attempt at a certificate, in their order. They belong to no session of a run."""
+
+
+class Latency(Value):
+    """How a run times what it promotes: what its points on the GPU are ranked by, and by what they were measured."""
+
+    family: str
+    """Of those points, on the `select` split."""
+    objectives: tuple[Objective, ...]
+    gpu: str
+    """What the driver calls it. Times on another do not compare."""
+    version: int
+    protocol: str
+    """The version and the hash of what measures."""
 
 
 class Started(Value):
@@ -31,6 +44,8 @@ class Started(Value):
     """The sha256 of the run's secret seed, which itself stands in a file that only the owner reads."""
     config: dict[str, Any]
     containment: Containment
+    latency: Latency | None = None
+    """None: this run times nothing, since there was no GPU when it began, or the problem cannot be timed."""
 
 
 class Resumed(Value):
@@ -110,6 +125,22 @@ class Selected(Value):
     """The labels of the operating points at which it is held to be better."""
     claimed: float = 0.0
     """What the incumbent's hypervolume on `select` gains where these points take the place of its own."""
+
+
+class Measured(Value):
+    """A promoted candidate was timed beside the seed. What the search does depends on no such event."""
+
+    kind: Literal["measured"] = "measured"
+    iteration: int
+    """Of the candidate."""
+    candidate: str
+    incumbent: str
+    points: tuple[Point, ...]
+    """Those whose time counts; none where it is at fault or suspect."""
+    feedback: str
+    """The times, or why they do not count."""
+    report: dict[str, Any] = Field(default_factory=dict)
+    """The whole measurement: intervals, ratios, faults, conditions, protocol."""
 
 
 class Compared(Value):
@@ -248,6 +279,7 @@ Event = Annotated[
     | Proposed
     | Told
     | Selected
+    | Measured
     | Compared
     | Ended
     | Registered

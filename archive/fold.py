@@ -6,9 +6,10 @@ import base64
 import functools
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
-from vevolve.archive.events import Asked, Proposed, Selected, Told
+from vevolve.archive.events import Asked, Measured, Proposed, Selected, Told
 from vevolve.archive.log import Entry
 from vevolve.types import Candidate, CandidateFault, Point, Split, Verdict
 
@@ -32,6 +33,8 @@ def fold(db: sqlite3.Connection, entry: Entry) -> None:
             _told(db, entry, event)
         case Selected() as event:
             _selected(db, entry.seq, event)
+        case Measured() as event:
+            _measured(db, event)
         case _:
             pass
 
@@ -106,6 +109,17 @@ def _selected(db: sqlite3.Connection, seq: int, event: Selected) -> None:
     _judged(db, event.candidate, "select", seq, event.iteration, event.verdict)
 
 
+def _measured(db: sqlite3.Connection, event: Measured) -> None:
+    """Points of a family of their own, after those of the verdict on `select`, in place of earlier ones."""
+    for family in {point.family for point in event.points}:
+        db.execute(
+            "DELETE FROM points WHERE candidate = ? AND split = 'select' AND family = ?", (event.candidate, family)
+        )
+    query = "SELECT coalesce(max(position) + 1, 0) FROM points WHERE candidate = ? AND split = 'select'"
+    (first,) = db.execute(query, (event.candidate,)).fetchone()
+    _points(db, event.candidate, "select", event.iteration, event.points, first)
+
+
 def _judged(db: sqlite3.Connection, id: str, split: Split, seq: int, iteration: int, verdict: Verdict) -> None:
     """A verdict, and the points of a valid one, which count for the split that the event is about."""
     _insert(
@@ -125,13 +139,18 @@ def _judged(db: sqlite3.Connection, id: str, split: Split, seq: int, iteration: 
         level=verdict.containment.level if verdict.containment else None,
         problem=verdict.problem,
     )
-    points = enumerate(verdict.points if verdict.valid else ())
+    _points(db, id, split, iteration, verdict.points if verdict.valid else ())
+
+
+def _points(
+    db: sqlite3.Connection, id: str, split: Split, iteration: int, points: Sequence[Point], first: int = 0
+) -> None:
     db.executemany(
         "INSERT INTO points (candidate, split, position, family, label, iteration, figures) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (id, split, position, _writable(point.family), _writable(point.label), iteration, _figures(point))
-            for position, point in points
+            for position, point in enumerate(points, first)
         ],
     )
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from vevolve.archive import database, log, opening, reading
 from vevolve.archive import summaries as brief
-from vevolve.archive.events import Asked, Ended, Event, Proposed, Selected, Started, Told
+from vevolve.archive.events import Asked, Ended, Event, Measured, Proposed, Selected, Started, Told
 from vevolve.archive.fold import fold, traits
 from vevolve.archive.log import Entry
 from vevolve.archive.opening import Opened
@@ -49,7 +49,8 @@ class Archive:
         self._stamp, self._head = opened.stamp, opened.head
         self.started: Started = opened.started
         self.objectives: tuple[Objective, ...] = self.started.objectives
-        self._standings = Standings(self.objectives)
+        timed = self.started.latency
+        self._standings = Standings(self.objectives, {timed.family: timed.objectives} if timed else None)
         self._tally: Tally | None = None
         self._children: dict[str, set[str]] | None = None
 
@@ -257,7 +258,7 @@ class Archive:
             for point in record.points
             if self._standings.loss(point) in best
         ]
-        name = self.objectives[0].name
+        name = self.objectives_on(family)[0].name
         return sorted(pairs, key=lambda pair: (pair[1][name], pair[0].seq))
 
     def ranks(self, split: str = "search", family: str = "") -> dict[str, int]:
@@ -279,8 +280,17 @@ class Archive:
         """Iteration -> hypervolume with all candidates up to it, for each iteration that brought points."""
         self._refresh()
         with database.explained(self.path):
-            rows = reading.losses(self._db, self.objectives, split, family)
-        return reading.curve(rows, self._standings.reference)
+            rows = reading.losses(self._db, self.objectives_on(family), split, family)
+        return reading.curve(rows, self._standings.reference(family))
+
+    def objectives_on(self, family: str = "") -> tuple[Objective, ...]:
+        """What the points of a family are ranked on: those that were timed have objectives of their own."""
+        return self._standings.objectives(family)
+
+    def measured(self) -> dict[str, Measured]:
+        """Candidate -> its latest measurement on the GPU, of those that were timed."""
+        events = (entry.event for entry in self.events(kinds=("measured",)))
+        return {event.candidate: event for event in events if isinstance(event, Measured)}
 
     def families(self) -> list[str]:
         """The families of workloads that any point belongs to, the main one (which has no name) left out."""
@@ -388,6 +398,8 @@ class Archive:
                             self._children.setdefault(parent, set()).update(made)
                 case Selected():
                     self._standings.selected(self._db, event)
+                case Measured():
+                    self._standings.measured(self._db, event)
                 case _:
                     pass
 

@@ -13,6 +13,7 @@ import vevolve
 from vevolve.archive import Archive
 from vevolve.archive.events import Event, Resumed, Started
 from vevolve.errors import ArchiveError, BadInput
+from vevolve.evolve import stopwatch
 from vevolve.evolve.config import KEPT, Config
 from vevolve.evolve.limits import Reached, last_config, reached, resume_command
 from vevolve.evolve.line import Line
@@ -31,6 +32,8 @@ from vevolve.evolve.setup import (
     resolve,
     task_of,
 )
+from vevolve.evolve.timekeeper import Open, Timekeeper, agreed, open_timekeeper
+from vevolve.evolve.timings import Due
 from vevolve.evolve.workers import Job, SandboxOptions, Workers, open_workers
 from vevolve.prompts import Shown
 from vevolve.types import Candidate, Seed, Verdict
@@ -59,9 +62,11 @@ class Run:
         *,
         resumed: bool,
         workers: OpenWorkers,
+        timekeeper: Timekeeper | None = None,
     ) -> None:
         self.config, self.task, self.directory = config, task, directory
         self._proposers, self._resumed, self._open_workers = proposers, resumed, workers
+        self._timekeeper = timekeeper
         self._loop: Loop | None = None
         self._stopped = False
 
@@ -85,6 +90,8 @@ class Run:
                 stack.callback(workers.close)
                 archive, secret, news = self._begin(workers, existing)
                 stack.callback(archive.close)
+                if self._timekeeper is not None:
+                    stack.callback(self._timekeeper.close)
                 self._loop = Loop(
                     archive,
                     secret,
@@ -92,6 +99,7 @@ class Run:
                     Questions(self.task, self._proposers, self.config.style),
                     workers,
                     self.config,
+                    timekeeper=self._timekeeper,
                 )
                 if self._stopped:
                     self._loop.stop()
@@ -127,11 +135,12 @@ class Run:
         """Whether iterating would add nothing: a total is reached, and no examination is due."""
         if not self._resumed or not self.reached:
             return False
-        line = Line(self.task.problem, self.config)
-        for entry in self.archive.events(kinds=("told", "selected", "compared")):
+        line, due = Line(self.task.problem, self.config), Due()
+        for entry in self.archive.events(kinds=("told", "selected", "compared", "measured")):
             line.take(entry.event)
+            due.take(entry.event)
         begun = self.archive.totals().iterations or self.archive.records(valid=True, limit=1)
-        return bool(begun) and not line.waiting
+        return bool(begun) and not line.waiting and not (self._timekeeper and due.waiting)
 
     @property
     def _paid(self) -> bool:
@@ -163,6 +172,7 @@ class Run:
                 seed_commitment=commitment(secret),
                 config=settings,
                 containment=containment,
+                latency=self._timekeeper.latency if self._timekeeper else None,
             )
             try:
                 return Archive.create(self.directory.path, started), secret, started
@@ -227,22 +237,30 @@ def evolve(
     return start(Config.load({**settings, **flags}))
 
 
-def start(config: Config, *, workers: OpenWorkers | None = None, proposers: Sequence[Weighted] | None = None) -> Run:
+def start(
+    config: Config,
+    *,
+    workers: OpenWorkers | None = None,
+    proposers: Sequence[Weighted] | None = None,
+    timekeeper: Open = open_timekeeper,
+) -> Run:
     """A new run. Nothing is written before it is iterated over.
 
     Args:
         config: its settings.
         workers: opens the workers, where they are not those of the settings.
         proposers: where they are not those of the settings.
+        timekeeper: opens what times programs, where it is not this machine's GPU.
 
     Raises:
         VEvolveError: the problem, the seed or a model is not there or not in order.
     """
     task, config = resolve(config), located(config)
     directory = RunDirectory.choose(config, task.problem.name, task.seed_name)
+    timed = timekeeper(task.problem, task.problem_name, config.latency, config.allow_degraded)
     proposers = _checked(config, proposers)
     refuse_unaffordable(_first_prompt(task, config), proposers, config)
-    return Run(config, task, proposers, directory, resumed=False, workers=workers or _workers)
+    return Run(config, task, proposers, directory, resumed=False, workers=workers or _workers, timekeeper=timed)
 
 
 def resume(
@@ -252,6 +270,7 @@ def resume(
     file: Path | None = None,
     workers: OpenWorkers | None = None,
     proposers: Sequence[Weighted] | None = None,
+    timekeeper: Open = open_timekeeper,
 ) -> Run:
     """Go on with a run, to the totals asked for; what is not given stays as it was.
 
@@ -261,10 +280,11 @@ def resume(
         file: new values of settings as TOML; the environment goes over it.
         workers: see `start`.
         proposers: see `start`.
+        timekeeper: see `start`.
 
     Raises:
         UnknownName: no such run.
-        ArchiveError: it cannot be read, or the problem has changed since.
+        ArchiveError: it cannot be read, the problem has changed since, or it was timed and cannot be here.
     """
     directory = find_run(None if run is None else str(run))
     seed: Candidate | None = None
@@ -285,7 +305,12 @@ def resume(
             f"The problem {task.problem.name} has changed since run {directory.name} began (hash "
             f"{task.problem.hash[:12]}, was {started.problem_hash[:12]}): verdicts would not compare. Start a new run."
         )
-    return Run(config, task, _checked(config, proposers), directory, resumed=True, workers=workers or _workers)
+    timed = None
+    if started.latency is not None:
+        found = timekeeper(task.problem, task.problem_name, None, config.allow_degraded)
+        timed = agreed(started, found, directory.name, stopwatch.absent())
+    proposers = _checked(config, proposers)
+    return Run(config, task, proposers, directory, resumed=True, workers=workers or _workers, timekeeper=timed)
 
 
 @dataclass(frozen=True)

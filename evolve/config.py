@@ -17,7 +17,7 @@ from vevolve.evolve.proposers.settings import addressed
 from vevolve.types import Value
 
 PREFIX = "VEVOLVE_"
-KEPT = ("seed", "problem", "directory")
+KEPT = ("seed", "problem", "directory", "latency")
 """Settings that a run keeps for good."""
 FILE = "vevolve.toml"
 """Read from the working directory where no other file is named."""
@@ -57,6 +57,8 @@ class Config(Value):
     """Iterations in flight. Iteration i sees what was known when iteration i - lag ended, whatever the timing."""
     confirm: int = Field(default=48, ge=0)
     """The most fresh documents on which a promoted program meets its incumbent, where the problem can draw any."""
+    latency: bool | None = None
+    """Time what is promoted on this machine's GPU. None: where there is one when the run begins."""
     style: Literal["diff", "rewrite"] = "diff"
     """What a model is asked for: SEARCH/REPLACE blocks, or the whole program."""
     base_url: str | None = None

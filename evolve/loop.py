@@ -42,6 +42,8 @@ from vevolve.evolve.propose import Draft, bare, is_free, propose, tree_hash
 from vevolve.evolve.proposers.contract import Proposer
 from vevolve.evolve.questions import Questions
 from vevolve.evolve.threads import Threads
+from vevolve.evolve.timekeeper import Timekeeper
+from vevolve.evolve.timings import Timings
 from vevolve.evolve.workers import Job, Meeting, Workers
 from vevolve.types import Candidate, Seed, Verdict
 
@@ -67,6 +69,7 @@ class Loop:
         questions: puts questions together.
         workers: examine candidates.
         config: budgets and lag.
+        timekeeper: times what is promoted; None: nothing is timed.
         grace: seconds that what is in flight may take after a stop.
     """
 
@@ -79,6 +82,7 @@ class Loop:
         workers: Workers,
         config: Config,
         *,
+        timekeeper: Timekeeper | None = None,
         grace: float = GRACE_S,
     ) -> None:
         self._archive, self._secret, self._seed = archive, secret, seed
@@ -104,6 +108,7 @@ class Loop:
         self._callers = Threads(config.lag, "propose")
         self._drawer = Threads(1, "draw")
         self._inbox = Inbox()
+        self._timings = Timings(timekeeper, seed, self._programs, self._inbox.expect, self._failed, self._ending)
         self._journal = Journal(archive, self._inbox.wake)
         self._said = ""
         # How it ends.
@@ -150,6 +155,7 @@ class Loop:
             self._journal.close()
             self._callers.close()
             self._drawer.close()
+            self._timings.close()
         if self._failure is not None:
             raise self._failure
 
@@ -157,10 +163,11 @@ class Loop:
 
     def _recover(self) -> None:
         self._resumed = recover(
-            self._archive, self._known, self._promotions, self._dollars, self._clock, free=self._free
+            self._archive, self._known, [self._promotions, self._timings], self._dollars, self._clock, free=self._free
         )
         self._next = max(1, self._known.told + 1)
         self._promotions.begin()
+        self._timings.begin()
 
     # ------------------------------------------------------------------------------------------------------- ask
 
@@ -266,6 +273,9 @@ class Loop:
     def _commit(self) -> bool:
         """Tell, in order, every iteration whose turn has come, and promotions in their fixed places between them."""
         moved, last = False, not self._flights
+        for event in self._timings.finished():
+            self._append(event)
+            moved = True
         while True:
             flight = self._flights.get(self._known.told + 1)
             waiting = self._promotions.due(math.inf if last else flight.iteration if flight else -1)
@@ -284,6 +294,8 @@ class Loop:
         self._journal.append(event)
         self._promotions.take(event)
         self._promotions.begin()
+        self._timings.take(event)
+        self._timings.begin()
 
     def _tell(self, flight: Flight, draft: Draft, verdict: Verdict) -> None:
         candidate, question = draft.candidate, flight.question
@@ -372,7 +384,7 @@ class Loop:
             asked = [number for number, flight in self._flights.items() if flight.draft is None and number not in left]
             earlier = [number for number in self._flights if number < min(left)]
             return not (moved or asked or earlier or self._promotions.due(min(left)))
-        return not (moved or self._flights or self._promotions)
+        return not (moved or self._flights or self._promotions or self._timings)
 
     def _comparison_bars(self) -> bool:
         """Whether nothing can be told before a comparison is over, and no answer is still to come that was paid for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from vevolve.archive import Archive
@@ -23,14 +23,14 @@ class Fold(Protocol):
 
 
 def recover(
-    archive: Archive, known: History, promotions: Fold, dollars: Dollars, clock: Clock, *, free: Collection[str]
+    archive: Archive, known: History, folds: Sequence[Fold], dollars: Dollars, clock: Clock, *, free: Collection[str]
 ) -> dict[int, Asked]:
     """Fold the log into what is known and spent. Returns how iterations were asked that were not told.
 
     Args:
         archive: the run's.
         known: learns what was told.
-        promotions: takes in every event.
+        folds: take in every event.
         dollars: gets what was spent.
         clock: gets the seconds of earlier sessions.
         free: names of free proposers.
@@ -39,7 +39,8 @@ def recover(
     for entry in archive.events():
         if entry.event.kind in CERTIFICATION:  # no part of a session, and often long after one
             continue
-        promotions.take(entry.event)
+        for fold in folds:
+            fold.take(entry.event)
         match event := entry.event:
             case Told():
                 known.learn(event, candidate := candidate_of(event))

@@ -94,7 +94,9 @@ class Sight:
     def ranking(self, split: str, family: str = "") -> Ranking:
         """How candidates stand there."""
         if (split, family) not in self._rankings:
-            self._rankings[split, family] = Ranking(self.archive.objectives, split, family, self.all.values())
+            self._rankings[split, family] = Ranking(
+                self.archive.objectives_on(family), split, family, self.all.values()
+            )
         return self._rankings[split, family]
 
     def front_points(self, split: str, family: str = "") -> list[tuple[Summary, Spot]]:
@@ -103,7 +105,7 @@ class Sight:
         best = set(ranking.front)
         owners = [self.all[id] for id in ranking.worth]
         pairs = [(one, spot) for one in owners for spot in one.spots if ranking.has(spot) and spot.loss in best]
-        name = self.archive.objectives[0].name
+        name = self.archive.objectives_on(family)[0].name
         return sorted(pairs, key=lambda pair: (pair[1][name], pair[0].seq))
 
     def families(self) -> list[str]:

@@ -94,6 +94,7 @@ def show(
         record = candidate(archive, id)
         exchanges = archive.prompts(record.id)
         rank = archive.ranks().get(record.id)
+        timed = archive.measured().get(record.id)
         if as_json:
             render.print_json(
                 record.to_json(rank)
@@ -102,6 +103,7 @@ def show(
                     "source": record.source,
                     "verdict": record.verdict.model_dump(mode="json"),
                     "selected": record.selected.model_dump(mode="json") if record.selected else None,
+                    "measured": timed.model_dump(mode="json") if timed else None,
                     "exchanges": [one.model_dump(mode="json") for one in exchanges],
                 }
             )
@@ -308,7 +310,8 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
     from vevolve.evolve.cli import render
     from vevolve.evolve.cli.tables import table
 
-    names = [axis.name for axis in archive.objectives]
+    axes = archive.objectives_on(family)
+    names = [axis.name for axis in axes]
     pairs = archive.front_points(split, family)
     certified, compared = _certified(archive), _elites(archive)
     count = f"{len(pairs)} {'point' if len(pairs) == 1 else 'points'}"
@@ -331,8 +334,14 @@ def print_front(archive: Archive, split: str, family: str = "") -> None:
     marks = [*(["on fresh documents"] if compared.compares else []), *(["certificate"] if certified else [])]
     if rows:
         table(["point", *names, "id", *marks, "idea"], rows, right=names)
+    if family:
+        return
     for one in compared.standing:
         render.say(f"{one.candidate[: render.SHORT]} {one}")
+    timed = archive.started.latency
+    if timed and split == "select":
+        render.say(f"\nof those timed on {render.line(timed.gpu)}, on a workload of its own:")
+        print_front(archive, split, timed.family)
 
 
 def _point_row(
@@ -347,7 +356,8 @@ def _point_row(
 
     marks = [_place(compared, record)] if compared.compares else []
     marks += [certified.get((record.id, point.label), "-")] if certified else []
-    return [point.label or "-", *render.figures(point, archive.objectives), record.id[: render.SHORT], *marks, idea]
+    figures = render.figures(point, archive.objectives_on(point.family))
+    return [point.label or "-", *figures, record.id[: render.SHORT], *marks, idea]
 
 
 def _place(compared: Elites, record: Record) -> str:
@@ -412,6 +422,10 @@ def _describe(archive: Archive, record: Record, rank: int | None) -> None:
     if record.selected:
         render.say("\non the select split, which decides promotion:")
         render.verdict(record.selected, archive.objectives, parent.points if parent else ())
+    if timed := archive.measured().get(record.id):
+        gpu = archive.started.latency.gpu if archive.started.latency else "a GPU"
+        render.say(f"\ntimed on {render.line(gpu)}, beside {timed.incumbent[: render.SHORT]}:")
+        render.say(render.clean(timed.feedback))
 
 
 def _list_runs(as_json: bool) -> None:

@@ -46,6 +46,13 @@ def run(
         int | None,
         typer.Option(metavar="N", help="Most fresh documents for a promoted program and its incumbent; 0: none."),
     ] = None,
+    latency: Annotated[
+        bool | None,
+        typer.Option(
+            "--latency/--no-latency",
+            help="Time what is promoted on this machine's GPU, an objective more; by default where there is one.",
+        ),
+    ] = None,
     allow_degraded: AllowDegraded = False,
     directory: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the run is kept; default: new under runs/.")
@@ -86,6 +93,7 @@ def run(
         allow_degraded=allow_degraded,
     )
     fixed = {"seed": seed, "problem": problem, "lag": lag, "confirm": confirm, "directory": directory}
+    fixed["latency"] = latency
     loaded = Config.load(flags | fixed, file=config)
     if show_prompt:
         prompt = api.first_prompt(loaded)
