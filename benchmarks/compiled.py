@@ -46,11 +46,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A kernel at one shape: what it is called with, and how often its innermost loop runs for 128 tokens."""
+    """A kernel at one shape: what it is called with, and the bytes of 128 tokens."""
 
     name: str
     call: Callable[[torch.Tensor, torch.Tensor], object]
-    trips: int
     bytes_read: float
 
 
@@ -64,12 +63,11 @@ def rows(width: int, group: int) -> list[Row]:
     for bits in (2, 4, 8):
         packed = Packed.of(keys, keys, bits)
         read = packed.bits_per_element / 8 * 128 * 2 * width
-        found.append(Row(f"packed, {bits} bits", lambda q, n, p=packed: p.attend(q, n, splits=16), 1, read))
+        found.append(Row(f"packed, {bits} bits", lambda q, n, p=packed: p.attend(q, n, splits=16), read))
     for bits in (2, 4, 8):
         turned = Rotated.of(keys, keys, spin, codebook(bits, width))
         read = turned.bits_per_element / 8 * 128 * 2 * width
-        # Its innermost loop is over the codes of a word.
-        found.append(Row(f"rotated, {bits} bits", lambda q, n, r=turned: r.attend(q, n, splits=16), 16 // bits, read))
+        found.append(Row(f"rotated, {bits} bits", lambda q, n, r=turned: r.attend(q, n, splits=16), read))
     return found
 
 
@@ -94,15 +92,6 @@ def loops(binary: bytes) -> list[list[str]]:
     return [names[start:end] for start, end in sorted(spans, key=lambda span: span[0] - span[1])]
 
 
-def executed(found: list[list[str]], trips: int) -> Counter[str]:
-    """Instructions of one turn of the outermost loop, whose inner one takes `trips` turns."""
-    outer = Counter(found[0])
-    if trips > 1:
-        for name, count in Counter(found[1]).items():
-            outer[name] += (trips - 1) * count
-    return outer
-
-
 def by_kind(counts: Counter[str], warps: int) -> dict[str, int]:
     """Instructions of all warps by kind, and all."""
     kinds = {kind: warps * sum(counts[name] for name in names) for kind, names in KINDS.items()}
@@ -120,7 +109,8 @@ def main() -> None:
     seen: list[tuple[Any, int]] = []
 
     def instead(kernel: Any, grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
-        seen.append((compiled(kernel, *arguments, **named), named["num_warps"]))
+        if kernel.__name__ == "attend":  # and not what turns queries
+            seen.append((compiled(kernel, *arguments, **named), named["num_warps"]))
 
     launches.launch = instead  # before the modules that import it
     launches.overlaps = lambda device: True
@@ -136,7 +126,7 @@ def main() -> None:
         row.call(query, lengths)
         found, warps = seen.pop()
         registers, stack = usage(found.asm["cubin"])
-        kinds = by_kind(executed(loops(found.asm["cubin"]), row.trips), warps)
+        kinds = by_kind(Counter(loops(found.asm["cubin"])[0]), warps)
         shared = found.metadata.shared
         clocks = row.bytes_read / (READ / CORES / CLOCK)
         issue, logic = kinds["all"] / ISSUED / clocks, kinds["integer and logic"] / LOGIC / clocks

@@ -196,8 +196,9 @@ def attend(
                 scores = scores + (score * norm[:, None] + beyond[:, None],)  # noqa: RUF005 (as above)
         top, fade = decline(scores, top, TILE // CHUNK)
         masses *= fade[None, :]
-        lifts *= fade[None, :]
-        held *= fade[None, :]
+        # Tensor cores cut off what they add instead of rounding it: a tile's sums are short enough for that.
+        lift = tl.zeros((16, ROWS_PADDED), tl.float32)
+        some = tl.zeros((WIDTH_PADDED, ROWS_PADDED), tl.float32)
         norms = blocks(tl.load(value_norms + token), HALVINGS)
         for chunk in tl.static_range(WORDS // CHUNK):
             word = chunk * CHUNK + tl.arange(0, CHUNK)
@@ -211,8 +212,10 @@ def attend(
                 masses += weight
                 if GRID:
                     lifted = (tl.zeros((16, CHUNK), tl.float32) - zero).to(KIND)
-                    lifts = tl.dot(lifted, normed, lifts)
-                held = tl.dot(found, normed, held, input_precision=PRECISION)
+                    lift = tl.dot(lifted, normed, lift)
+                some = tl.dot(found, normed, some, input_precision=PRECISION)
+        lifts = lifts * fade[None, :] + lift
+        held = held * fade[None, :] + some
     # All 16 rows of lifts are the same.
     held = (held + tl.max(lifts, axis=0)[None, :]) * unit_of_grid
 
