@@ -19,24 +19,28 @@ def products(
     codebooks,
     unit,
     book,
-    part,
+    first,
+    ROWS: tl.constexpr,
     GROUP: tl.constexpr,
     PARTS: tl.constexpr,
     ENTRIES: tl.constexpr,
     SPAN: tl.constexpr,
     SPAN_PADDED: tl.constexpr,
 ):
-    """The inner products of a part of the group's summed queries with its centroids, float32 [ENTRIES]."""
+    """The inner products of the group's summed queries with centroids, float32 [ROWS, ENTRIES], of parts from `first`
+    on.
+    """
     place = tl.arange(0, SPAN_PADDED)
-    entry = tl.arange(0, ENTRIES)
-    inside = place < SPAN
-    summed = tl.zeros((SPAN_PADDED,), tl.float32)
-    for row in tl.static_range(GROUP):
-        at = ((unit * GROUP + row) * PARTS + part) * SPAN + place
+    row = tl.arange(0, ROWS * ENTRIES)
+    inside = (row[:, None] >= 0) & (place < SPAN)[None, :]
+    part = first + row // ENTRIES
+    at = ((book * PARTS + first) * ENTRIES + row)[:, None] * SPAN + place[None, :]
+    centroids = tl.load(codebooks + at, inside, 0.0).to(tl.float32)
+    summed = tl.zeros((ROWS * ENTRIES, SPAN_PADDED), tl.float32)
+    for head in tl.static_range(GROUP):
+        at = ((unit * GROUP + head) * PARTS + part)[:, None] * SPAN + place[None, :]
         summed += tl.load(query + at, inside, 0.0).to(tl.float32)
-    at = ((book * PARTS + part) * ENTRIES + entry[:, None]) * SPAN + place[None, :]
-    centroids = tl.load(codebooks + at, (entry[:, None] >= 0) & inside[None, :], 0.0).to(tl.float32)
-    return tl.sum(centroids * summed[None, :], axis=1)
+    return tl.reshape(tl.sum(centroids * summed, axis=1), (ROWS, ENTRIES))
 
 
 @triton.jit
@@ -51,24 +55,30 @@ def product_tables(
     ENTRIES: tl.constexpr,
     SPAN: tl.constexpr,
     SPAN_PADDED: tl.constexpr,
+    ROWS: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Tables int16 [units, PARTS, ENTRIES] of codebooks [H, ...], or [B, H, ...] where OWN, one step for all parts."""
+    """Tables int16 [units, PARTS, ENTRIES] of codebooks [H, ...], or [B, H, ...] where OWN, one step for all parts.
+
+    Parts are taken ROWS at a time, which divides their number: all at once, or twice one after another.
+    """
     if OVERLAP:
         gdc_launch_dependents()
         gdc_wait()
     unit = tl.program_id(0)
     book = unit if OWN else unit % UNITS
-    widest = tl.zeros((), tl.float32)
-    for part in range(PARTS):
-        found = products(query, codebooks, unit, book, part, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
-        widest = tl.maximum(widest, tl.max(found, axis=0) - tl.min(found, axis=0))
+    found = products(query, codebooks, unit, book, 0, ROWS, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
+    widest = tl.max(tl.max(found, axis=1) - tl.min(found, axis=1), axis=0)
+    for first in range(ROWS, PARTS, ROWS):
+        other = products(query, codebooks, unit, book, first, ROWS, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
+        widest = tl.maximum(widest, tl.max(tl.max(other, axis=1) - tl.min(other, axis=1), axis=0))
     factor = tl.where(widest > 0, GAIN / tl.maximum(widest, 1e-30), 0.0)
-    entry = tl.arange(0, ENTRIES)
-    for part in range(PARTS):
-        found = products(query, codebooks, unit, book, part, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
-        gain = ((found - tl.min(found, axis=0)) * factor + 0.5).to(tl.int32)
-        tl.store(tables + (unit * PARTS + part) * ENTRIES + entry, tl.minimum(gain, GAIN).to(tl.int16))
+    at = tl.arange(0, ROWS)[:, None] * ENTRIES + tl.arange(0, ENTRIES)[None, :]
+    for first in range(0, PARTS, ROWS):
+        if ROWS < PARTS:
+            found = products(query, codebooks, unit, book, first, ROWS, GROUP, PARTS, ENTRIES, SPAN, SPAN_PADDED)
+        gain = ((found - tl.min(found, axis=1)[:, None]) * factor + 0.5).to(tl.int32)
+        tl.store(tables + (unit * PARTS + first) * ENTRIES + at, tl.minimum(gain, GAIN).to(tl.int16))
 
 
 @triton.jit

@@ -21,6 +21,8 @@ from vevolve.kernels.select.gains_kernel import product_tables
 from vevolve.kernels.select.tables import Tables, kept, room_for
 
 MOST_ENTRIES = 256
+AT_ONCE = 16384
+"""Numbers of all codebooks of a head that a program holds at once."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Product(Tables):
             ENTRIES=entries,
             SPAN=span,
             SPAN_PADDED=power_of_two(span),
+            ROWS=parts if power_of_two(parts) == parts and parts * entries * span <= AT_ONCE else 1,
             OVERLAP=overlaps(query.device),
             num_warps=8,
             **options(query.device),

@@ -23,8 +23,8 @@ GAIN = 32767
 """The greatest entry of a table."""
 FEW, SMALL = 8, 2048
 """Most codes of a token, side by side, and entries of all their tables, with which distances are not kept."""
-BLOCK, SCORERS = 4096, 8
-"""Tokens and warps of a program that scores tokens by many codes."""
+MOST_BLOCK, EACH_WARP = 4096, 512
+"""Tokens of a program that scores tokens by many codes, and of each of its warps: 16 bytes at once for a thread."""
 COUNTERS = 8
 """Warps of a program that sorts tokens into bins."""
 FINDERS = 8
@@ -140,9 +140,10 @@ class Tables(Selection):
         words = self.planar and self._capacity % 4 == 0
         kind = torch.int32 if words else torch.uint8
         codes = self.codes.view(kind)
+        block = min(self.room.chunk, MOST_BLOCK)
         launch(
             score,
-            (-(-self._capacity // BLOCK), units),
+            (-(-self._capacity // block), units),
             codes,
             codes if self.high is None else self.high.view(kind),
             self.tables,
@@ -155,9 +156,9 @@ class Tables(Selection):
             HIGH=self.high is not None,
             WORDS=words,
             NORMED=self.norms is not None,
-            BLOCK=BLOCK,
+            BLOCK=block,
             OVERLAP=overlaps(device),
-            num_warps=SCORERS,
+            num_warps=max(1, block // EACH_WARP),
             **options(device),
         )
 
