@@ -83,8 +83,7 @@ def evaluate(
         else:
             verdict = _examine(loaded, sandbox, program, traces or [], split)
     if as_json:
-        found = watch(program) if verdict.valid else None
-        told = {"latency": found.model_dump(mode="json") if found else None, "latency_absent": watch.absent}
+        told = timed.to_json(watch(program), watch) if verdict.valid else {}
         render.print_json({"id": program.id, **verdict.model_dump(mode="json"), **told})
     else:
         render.say(program.id)

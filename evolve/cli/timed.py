@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vevolve.evaluators.contract import Problem
@@ -100,6 +100,13 @@ def say(found: Measurement | None, watch: Watch) -> None:
     overhead = "" if found.overhead_us is None else f"; an empty call's share is {found.overhead_us:.3g} us"
     render.say(f"  {found.workload}{overhead}")
     render.say(f"  protocol {found.version} ({found.protocol[:12]}); " + _conditions(found))
+
+
+def to_json(found: Measurement | None, watch: Watch) -> dict[str, Any]:
+    """What the JSON of a verdict gets, where the problem's programs can be timed: a measurement, or why it is none."""
+    if found is None and not watch.told:
+        return {}
+    return {"latency": found.model_dump(mode="json") if found else None, "latency_absent": watch.absent or None}
 
 
 def _told(one: Timed) -> str:

@@ -142,3 +142,109 @@ def test_a_model_for_a_problem_without_a_model_stage_is_refused_before_it_is_loa
     outcome = vevolve("eval", "circle_packing/grid", "--model", "no/such-model")
     assert outcome.code == 2
     assert "circle_packing has no model stage" in outcome.err
+
+
+# --------------------------------------------------------------------------------------------------------- latency
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    from vevolve.sandbox import profiles
+
+    monkeypatch.setattr(profiles, "gpus", lambda: ())
+
+
+@pytest.fixture
+def stand_in(monkeypatch) -> list[tuple[str, str]]:
+    """A GPU that times every program at 40 us beside 50; what it was asked."""
+    from vevolve.evaluators import latency
+    from vevolve.evaluators.latency import Measurement, Span, Timed
+    from vevolve.evolve import stopwatch
+
+    asked: list[tuple[str, str]] = []
+
+    class Ground:
+        def measure(self, candidate, incumbent):
+            asked.append((candidate.id, incumbent.id))
+            label, span = "one step", Span(low=39, middle=40, high=42)
+            wrong = ("call 3: off the attention",) if "SPLITS = 16" in candidate.source else ()
+            return Measurement(
+                problem="decode_kernel",
+                version=1,
+                protocol="0123456789abcdef",
+                workload="one step of attention",
+                candidate=(Timed(program=candidate.id, label=label, latency_us=span, calls=20, faults=wrong),),
+                incumbent=(Timed(program=incumbent.id, label=label, latency_us=span, suspect="too fast"),),
+                ratios={} if wrong else {label: Span(low=0.79, middle=0.8, high=0.82)},
+                conditions={"name": "NVIDIA TEST", "clocks.sm": "1980 MHz"},
+            )
+
+        def close(self):
+            asked.append(("closed", ""))
+
+    monkeypatch.setattr(stopwatch, "absent", lambda: "")
+    monkeypatch.setattr(stopwatch, "gpu", lambda **_: "a device")
+    monkeypatch.setattr(latency, "ground", lambda problem, device: Ground())
+    return asked
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_one_line_says_so_and_no_time_is_invented(vevolve) -> None:
+    told = vevolve("eval", "decode_kernel/attend_shared")
+    lines = [line for line in told.out.splitlines() if "latency:" in line]
+    assert told.code == 0 and len(lines) == 1 and "not measured, no NVIDIA GPU here" in lines[0]
+    found = json.loads(vevolve("eval", "decode_kernel/attend_shared", "--json").out)
+    assert found["latency"] is None and "no NVIDIA GPU here" in found["latency_absent"]
+    switched_off = vevolve("eval", "decode_kernel/attend_shared", "--no-latency", "--json")
+    assert "latency" not in json.loads(switched_off.out)
+    assert "latency" not in vevolve("eval", "circle_packing/grid").out
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["decode_kernel/attend", "--latency"], "no NVIDIA GPU here"),
+        (["decode_kernel/attend", "--against", "decode_kernel/attend_shared"], "no NVIDIA GPU here"),
+        (["decode_kernel/attend", "--no-latency", "--against", "attend"], "leave out --no-latency"),
+        (["circle_packing/grid", "--latency"], "no latency stage"),
+        (["sparse_decode/quest", "--model", "smollm2", "--latency"], "A model judges no latency"),
+    ],
+)
+def test_latency_that_cannot_be_measured_is_refused_in_one_line_before_anything_is_examined(
+    vevolve, arguments: list[str], said: str
+) -> None:
+    told = vevolve("eval", *arguments)
+    assert told.code in (1, 2) and told.out == ""
+    assert said in told.err and told.err.count("\n") == 1
+
+
+def test_a_run_that_is_to_time_refuses_a_machine_without_a_gpu(vevolve, no_gpu) -> None:
+    told = vevolve("run", "decode_kernel/attend", "--latency", "-n", "1", "--workers", "inline")
+    assert told.code in (1, 2) and "no NVIDIA GPU here" in told.err and not Path("runs").exists()
+
+
+def test_eval_prints_time_interval_ratio_what_is_wrong_and_conditions(vevolve, stand_in) -> None:
+    told = vevolve("eval", "decode_kernel/attend_shared")
+    assert "latency at one step: 40 [39, 42] us over 20 calls" in told.out
+    assert "0.8 [0.79, 0.82] times that" in told.out and "DOES NOT COUNT: SUSPECT: too fast" in told.out
+    assert "protocol 1 (0123456789ab); name NVIDIA TEST, clocks.sm 1980 MHz" in told.out
+    found = json.loads(vevolve("eval", "decode_kernel/attend_shared", "--json").out)
+    assert found["latency"]["candidate"][0]["latency_us"] == {"low": 39.0, "middle": 40.0, "high": 42.0}
+    assert found["latency_absent"] is None
+    (own, beside), closed = stand_in[:2]
+    assert own == beside == found["id"] and closed == ("closed", "")
+
+
+def test_eval_times_beside_whom_it_is_told_and_says_what_is_at_fault(vevolve, stand_in) -> None:
+    shared = json.loads(vevolve("eval", "decode_kernel/attend_shared", "--no-latency", "--json").out)["id"]
+    assert stand_in == []
+    told = vevolve("eval", "decode_kernel/attend", "--against", "decode_kernel/attend_shared")
+    assert told.code == 0 and stand_in[0][1] == shared
+    assert "DOES NOT COUNT: call 3: off the attention" in told.out and "times that" not in told.out
+
+
+def test_an_invalid_program_is_not_timed(vevolve, stand_in) -> None:
+    Path("program.py").write_text("import os\n")
+    told = vevolve("eval", "program.py", "-p", "decode_kernel")
+    assert told.code == 1 and stand_in == [] and "latency" not in told.out
