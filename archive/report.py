@@ -86,6 +86,7 @@ def facts(archive: Archive, name: str) -> dict[str, Any]:
             }
             for record, point in archive.front_points(split)
         ],
+        "timed": _timed(archive),
         "story": story,
         "winner": best[0].id if best else None,
         "source": line[-1].source if line else "",
@@ -139,6 +140,19 @@ def markdown(found: dict[str, Any]) -> str:
         cells = [literal(one_line(point["label"]).replace("|", "\\|") or "-"), *point["figures"]]
         cells += [literal(point["id"]) + marks, literal(told) if told else ""]
         out.append("| " + " | ".join(cells) + " |")
+    if timed := found["timed"]:
+        out += ["", f"## Front on {literal(one_line(timed['gpu']))}", "", timed["said"], ""]
+        out += [
+            "| point | " + " | ".join(timed["axes"]) + " | candidate |",
+            "|---|" + "---:|" * len(timed["axes"]) + "---|",
+        ]
+        for point in timed["points"]:
+            cells = [
+                literal(one_line(point["label"]).replace("|", "\\|") or "-"),
+                *point["figures"],
+                literal(point["id"]),
+            ]
+            out.append("| " + " | ".join(cells) + " |")
     out += ["", "## Story of the winning lineage", ""]
     for step in found["story"]:
         gain = f" (+{step['gain']:.4g})" if step["gain"] > 0 else ""
@@ -206,6 +220,28 @@ def commands(archive: Archive, winner: str | None) -> list[str]:
         found.append(shlex.join(["vevolve", "export", winner[:SHORT], "--run", run, "--out", f"{winner[:SHORT]}.py"]))
         found.append(shlex.join(["vevolve", "eval", f"{winner[:SHORT]}.py", "--problem", archive.started.problem]))
     return found
+
+
+def _timed(archive: Archive) -> dict[str, Any] | None:
+    """The front of what was timed on a GPU; None where this run times nothing."""
+    latency = archive.started.latency
+    if latency is None:
+        return None
+    measured = archive.measured().values()
+    failed = sum(not event.points for event in measured)
+    axes = archive.objectives_on(latency.family)
+    return {
+        "gpu": latency.gpu,
+        "said": (
+            f"Timed beside the seed, on a workload of its own (protocol {latency.version}, {latency.protocol[:12]}): "
+            f"{len(measured)} programs, of which the time of {failed} does not count."
+        ),
+        "axes": [axis.name for axis in axes],
+        "points": [
+            {"label": point.label, "figures": [f"{point[axis.name]:.4g}" for axis in axes], "id": record.id[:SHORT]}
+            for record, point in archive.front_points("select", latency.family)
+        ],
+    }
 
 
 def _elites(compared: Elites) -> dict[str, Any]:

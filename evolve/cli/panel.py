@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from vevolve.archive.events import Compared, Ended, Event, Proposed, Resumed, Selected, Started, Told
+from vevolve.archive.events import Compared, Ended, Event, Measured, Proposed, Resumed, Selected, Started, Told
 from vevolve.evolve.cli.render import ROUNDING, SHORT, clean, figures, line
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ def describe(event: Event, run: Run) -> str:
         case Selected():
             what = "gained" if event.promoted else f"gained nothing ({event.verdict.status})"
             return f"#{event.iteration} {event.candidate[:SHORT]} {what} on the select split"
+        case Measured():
+            return f"#{event.iteration} {event.candidate[:SHORT]} {line(event.feedback, 200)}"
         case Compared():
             won = f"won {sum(gain > 0 for gain in event.gains)} of {len(event.gains)} fresh documents"
             what = "an elite" if event.elite else "no elite any more" if event.aged else "unconfirmed"

@@ -11,6 +11,7 @@ from vevolve.archive.events import Latency, Measured
 from vevolve.errors import ArchiveError, BadInput, SandboxUnavailable, WorkerFailure
 from vevolve.evaluators.latency import FAMILY, Measurement, Span, Timed
 from vevolve.evolve import api, stopwatch
+from vevolve.evolve.cli.panel import describe
 from vevolve.evolve.cli.read import print_front
 from vevolve.evolve.setup import Weighted
 from vevolve.evolve.timekeeper import Beside, open_timekeeper
@@ -105,6 +106,8 @@ def test_what_is_promoted_is_timed_beside_the_seed_each_once(go):
     assert {id for id, _ in keeper.asked} == promoted(run.archive) and len(keeper.asked) == len(promoted(run.archive))
     assert {incumbent for _, incumbent in keeper.asked} == {seed} and len(keeper.asked) >= 3
     assert {event.candidate for event in measured(run.archive)} == promoted(run.archive)
+    told = [describe(event, run) for event in measured(run.archive)]
+    assert all("latency at the only one" in line for line in told)
     assert run.archive.started.latency == keeper.latency and keeper.closed
     run.archive.verify()
 

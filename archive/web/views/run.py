@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vevolve.archive.events import Compared, Ended, Event, Proposed, Resumed, Selected, Started, Told
+from vevolve.archive.events import Compared, Ended, Event, Measured, Proposed, Resumed, Selected, Started, Told
 from vevolve.archive.improvements import NOTICEABLE, greatest
 from vevolve.archive.log import Entry
 from vevolve.archive.summaries import Summary
@@ -181,6 +181,8 @@ def _said(event: Event) -> tuple[str, str, str | None] | None:
             return ("promoted" if event.promoted else "not promoted"), text, event.candidate
         case Compared():
             return *compared.told(event), event.candidate
+        case Measured():
+            return ("timed" if event.points else "not timed"), event.feedback[:300], event.candidate
         case Ended():
             return "ended", event.reason, None
         case _ if event.kind == "concluded":
