@@ -21,6 +21,8 @@ from vevolve.errors import BadInput
 from vevolve.kernels.attend.attend import Workspace
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
+from vevolve.kernels.codecs.levels import Grid
+from vevolve.kernels.codecs.levels import codebook as codebook
 from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, merged_at_once, to_words
 from vevolve.kernels.codecs.rotated_kernel import attend as kernel
 from vevolve.kernels.codecs.rotated_kernel import turn
@@ -32,49 +34,8 @@ TURNED = 16, 32
 """Rows and coordinates that a program turns."""
 ORTHOGONAL = 1e-3
 """How far R R^T may be from the identity."""
-POINTS = 20_000
-"""On which the density of a coordinate is summed."""
-ROUNDS = 60
-"""Of Lloyd's algorithm."""
-STEPS, FAR = 127, 1000
-"""Of a grid: between the least level and the greatest, and at most from 0 to any."""
 TINY = 2.0**-24
 """What 1 is worth when its bits are read as a float16."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Levels step * (byte - zero), each byte of 0 to 127: of all steps, the one of least expected squared error.
-
-    Rounding to it adds 0.26 % to the squared error of a codebook of 16 levels for 128 coordinates, and 0.0005 % of 4.
-    """
-
-    step: float
-    zero: int
-    table: bytes
-    """The byte of each level."""
-
-    @staticmethod
-    def of(levels: torch.Tensor, width: int) -> Grid:
-        """For ascending levels [4 or 16] of a coordinate of a random unit vector."""
-        t, mass, _ = _density(width)
-        wanted = levels.double().cpu()
-        cuts = _cuts(t, wanted)
-        likely = mass[cuts].diff()
-        least = max(float(wanted[-1] - wanted[0]) / STEPS, float(wanted.abs().max()) / FAR) or 1.0
-        steps = least * torch.linspace(1, 1.5, 1001, dtype=torch.float64)[:, None]
-        errors = ((wanted - steps * (wanted / steps).round()).square() * likely).sum(dim=1)
-        # Of a span that holds STEPS steps, rounded ends may be one more apart.
-        places = (wanted / steps).round()
-        errors[places[:, -1] - places[:, 0] > STEPS] = torch.inf
-        best = int(errors.argmin())
-        table = bytes((places[best] - places[best, 0]).byte().tolist())
-        return Grid(float(steps[best]), -int(places[best, 0]), table)
-
-    def levels(self) -> torch.Tensor:
-        """Float32 [4 or 16]."""
-        table = torch.tensor(list(self.table), dtype=torch.float64)
-        return ((table - self.zero) * self.step).float()
 
 
 @dataclass(frozen=True)
@@ -87,7 +48,7 @@ class Rotated:
         levels: float32 [2 ** bits], as they are read back.
         grid: that they lie on, of 2 and 4 bits.
         fine: float16 [2 ** bits], the levels once more.
-        table: int32 [5], the bytes of that, four in a word, lowest first, of 16 levels the upper 8 backwards; and ones.
+        table: int32, the words of that, and ones.
         key_codes: int16 [B, H, tiles, 128 * bits / 16, d]; bits `bits * j` of word t are token t + j * words.
         key_norms: float16 [B, H, tiles, 128].
         value_codes: like key_codes.
@@ -142,12 +103,16 @@ class Rotated:
         grid = Grid.of(levels, width) if bits < 8 else None
         levels = grid.levels().to(levels) if grid else levels
         coded = (*_quantise(keys, spin, levels, bits), *_quantise(values, spin, levels, bits))
-        table = torch.zeros(16, dtype=torch.uint8)
-        if grid:
-            table[: len(levels)] = torch.tensor(list(grid.table), dtype=torch.uint8)
-            table[8:] = table[8:].flip(0)
-        table = torch.cat([table.view(torch.int32), torch.full((1,), -1, dtype=torch.int32)])
-        return Rotated(bits, spin, levels, grid, levels.half(), table.to(spin.device), *coded)
+        table = grid.words(bits) if grid else []
+        return Rotated(
+            bits,
+            spin,
+            levels,
+            grid,
+            levels.half(),
+            torch.tensor([*table, -1], dtype=torch.int32).to(spin.device),
+            *coded,
+        )
 
     def unpack(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values as they are read back, float32 [B, H, tiles * 128, d]."""
@@ -293,37 +258,6 @@ def rotation(width: int, rng: torch.Generator) -> torch.Tensor:
     q, r = torch.linalg.qr(torch.randn(width, width, generator=rng))
     turned: torch.Tensor = q * r.diagonal().sign()
     return turned.contiguous()
-
-
-def codebook(bits: int, width: int) -> torch.Tensor:
-    """The levels of least squared error for a coordinate of a random unit vector, float32 [2 ** bits], ascending.
-
-    By Lloyd's algorithm on its density, proportional to (1 - t^2)^((width - 3) / 2).
-    """
-    t, mass, moment = _density(width)
-    # For many levels, theirs is the cube root of the density.
-    fine = mass.diff().pow(1 / 3).cumsum(0)
-    starts = (torch.arange(1 << bits) + 0.5) / (1 << bits) * fine[-1]
-    levels = t[torch.searchsorted(fine, starts).clamp(max=POINTS - 1)]
-    for _ in range(ROUNDS):
-        cuts = _cuts(t, levels)
-        held = mass[cuts].diff()
-        levels = torch.where(held > 0, moment[cuts].diff() / held.clamp(min=1e-300), levels)
-    return levels.float()
-
-
-def _density(width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Points [POINTS] and, up to each, the mass and the moment [POINTS + 1] of a coordinate of a random unit vector."""
-    t = (torch.arange(POINTS, dtype=torch.float64) + 0.5) * (2 / POINTS) - 1
-    density = (1 - t.square()) ** ((width - 3) / 2)
-    mass, moment = (torch.cat([each.new_zeros(1), each.cumsum(0)]) for each in (density, density * t))
-    return t, mass, moment
-
-
-def _cuts(t: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Where the points nearest to each level begin and end, [levels + 1]."""
-    cuts = torch.searchsorted(t, (levels[1:] + levels[:-1]) / 2)
-    return torch.cat([cuts.new_zeros(1), cuts, cuts.new_full((1,), POINTS)])
 
 
 def _quantise(

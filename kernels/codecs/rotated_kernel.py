@@ -1,13 +1,15 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportAssignmentType=false
 """Dense decode over codes of rotated vectors, in rotated coordinates throughout, by one warp that waits for nobody.
 
 A key's norm belongs to a token, so it goes to the score; a value's goes to the weight. What is left for a code is to
-become its level. Levels of 2 and 4 bits lie on a grid, unit * (byte - zero), and `prmt` is a table of eight bytes: it
+become its level. Levels of 2 and 4 bits lie on a grid, step * (byte - zero), and `prmt` is a table of eight bytes: it
 takes four of them by four selectors of 4 bits. A byte below a byte of zeros is, as float16, that many times 2 ** -24,
 a subnormal number, which tensor cores take as it is; so nothing is converted. What `zero` takes off is a product of
-its own, with the same rounded queries and weights. Levels of 8 bits, and all in float32, are loads from a table.
+its own, with the same rounded queries and weights. Levels of 8 bits, and all in float32, are loads from a table: one
+for each code, which bounds them, and not their bytes.
 
 Scores lie [tokens, rows] and sums [channels, rows], as over packed codes.
 """
@@ -24,21 +26,14 @@ from vevolve.kernels.codecs.kernel import blocks, decline, words
 def looking_up(part, bits):
     """Instructions: in place of each of two words, $1, the levels of two of its codes, of which the part-th is one.
 
-    They become the bytes of each half of $0. Four bytes of the table each are $2, $4, $6 and $8 (a number of 32 bits is
-    handed over once for each word). A selector whose highest bit is set takes a byte's sign eight times over instead of
-    the byte, which is 0 in this table: so of 16 levels, the lower half of the table and the upper one each give 0 where
-    it is for the other to answer.
+    They become the bytes of each half of $0. Four bytes of the table each are $2, $4, $6 and $8, the last eight of its
+    16 bytes backwards, and $10 is all ones (a number of 32 bits is handed over once for each word). A selector is a
+    code of 4 bits, or two of 2 bits, of which the table knows one. One whose highest bit is set takes a byte's sign
+    eight times over instead of the byte, which is 0 in this table: so of either half of the table one answers, and the
+    other gives 0. Sums and a product stand for logic: they are the work of another unit than all the rest.
     """
-    byte, place = divmod(part * bits, 8)
-    start = f"prmt.b32 p, $1, $1, {0x20 + 0x11 * byte:#x};"
-    if bits == 4:
-        # A sum for an "or": the compiler gives it to another unit than all the rest.
-        rest = "mad.lo.u32 q, p, $10, $10; prmt.b32 p, $2, $4, p; prmt.b32 q, $6, $8, q; add.u32 $0, p, q;"
-    elif place % 4 == 0:
-        rest = "and.b32 p, p, 0x3333; prmt.b32 $0, $2, $2, p;"
-    else:
-        rest = "shr.u32 p, p, 2; and.b32 p, p, 0x3333; prmt.b32 $0, $2, $2, p;"
-    return "{ .reg .b32 p, q; " + start + " " + rest + " }"
+    turned = f"prmt.b32 p, $1, $1, {0x20 + 0x11 * (part * bits // 8):#x}; mad.lo.u32 q, p, $10, $10;"
+    return f"{{ .reg .b32 p, q; {turned} prmt.b32 p, $2, $4, p; prmt.b32 q, $6, $8, q; add.u32 $0, p, q; }}"
 
 
 @triton.constexpr_function
@@ -55,14 +50,14 @@ def owning():
 
 
 @triton.jit
-def kept(table, PAIRED: tl.constexpr):
-    """The five words of a table, int32 [1, 1] each.
+def kept(table, BITS: tl.constexpr, PAIRED: tl.constexpr):
+    """The words of a table, int32 [1, 1] each: four for each code of a selector, and ones.
 
     Loads of the shape of a matrix: the compiler hands layouts of operands of products on to nothing else.
     """
     own: tl.constexpr = owning()
     found = ()
-    for nth in tl.static_range(5):
+    for nth in tl.static_range(16 // BITS + 1):
         number = tl.load(table + nth + tl.zeros((1, 1), tl.int32))
         if PAIRED:
             number = tl.inline_asm_elementwise(own, "=r,r", [number], tl.int32, is_pure=True, pack=1)
@@ -73,10 +68,10 @@ def kept(table, PAIRED: tl.constexpr):
 @triton.jit
 def byte_of(words, part: tl.constexpr, table, BITS: tl.constexpr):
     """The levels of the part-th codes of words below bytes of zeros, in plain operations."""
-    code = (words.to(tl.int32) >> (BITS * part)) & ((1 << BITS) - 1)
-    lower = tl.where(code < 4, table[0], table[1])
-    four = tl.where(code < 8, lower, tl.where(code < 12, table[3], table[2]))
-    place = tl.where(code < 8, code, 15 - code) & 3
+    selector = (words.to(tl.int32) >> (BITS * part // 4 * 4)) & 15
+    lower = tl.where(selector < 4, table[0], table[1])
+    four = tl.where(selector < 8, lower, tl.where(selector < 12, table[3], table[2]))
+    place = tl.where(selector < 8, selector, 15 - selector) & 3
     return ((four >> (8 * place)) & 0x7F).to(tl.int16)
 
 
@@ -98,15 +93,18 @@ def numbers(
     if not GRID:
         code = (words.to(tl.int32) >> (BITS * part)) & ((1 << BITS) - 1)
         found = tl.load(levels + code).to(KIND)
-    elif PAIRED:
+    else:
+        four: tl.constexpr = BITS * part % 4 // BITS * 4
+        own = (table[four], table[four + 1], table[four + 2], table[four + 3])
+    if GRID and PAIRED:
         both: tl.constexpr = looking_up(part, BITS)
-        given = [words, table[0], table[1], table[2], table[3], table[4]]
+        given = [words, own[0], own[1], own[2], own[3], table[16 // BITS]]
         found = tl.inline_asm_elementwise(both, "=r,r,r,r,r,r,r,r,r,r,r,r", given, tl.int16, is_pure=True, pack=2)
         one: tl.constexpr = taking(part, BITS)
         found = tl.inline_asm_elementwise(one, "=r,r", [found], tl.int16, is_pure=True, pack=2)
         found = found.to(KIND, bitcast=True)
-    else:
-        found = byte_of(words, part, table, BITS).to(KIND, bitcast=True)
+    elif GRID:
+        found = byte_of(words, part, own, BITS).to(KIND, bitcast=True)
     return found
 
 
@@ -168,7 +166,9 @@ def attend(
     row = tl.arange(0, ROWS_PADDED)
     inside = (column[:, None] < WIDTH) & (row[None, :] < ROWS)
     q = tl.load(query + (unit * ROWS + row[None, :]) * WIDTH + column[:, None], inside, 0.0)
-    fours = kept(table, PAIRED)
+    fours = ()
+    if GRID:
+        fours = kept(table, BITS, PAIRED)
     base = tl.zeros((CHUNK, ROWS_PADDED), tl.float32)
     if GRID:
         base = tl.dot((tl.zeros((CHUNK, WIDTH_PADDED), tl.float32) - zero).to(KIND), q, base)

@@ -9,7 +9,8 @@ from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
 from vevolve.kernels.cache import Cache
-from vevolve.kernels.codecs.rotated import Grid, Rotated, codebook, rotation
+from vevolve.kernels.codecs.levels import Grid
+from vevolve.kernels.codecs.rotated import Rotated, codebook, rotation
 from vevolve.kernels.codecs.rotated_kernel import looking_up, owning, taking
 
 
@@ -84,10 +85,12 @@ def test_the_instructions_for_two_words_at_a_time_look_both_up(bits: int) -> Non
     levels = (torch.randn(1 << bits, generator=rng) / 8).sort().values
     rotated = Rotated.of(keys, keys, rotation(64, rng), levels)
     assert rotated.grid is not None
-    table = {f"${2 + 2 * place}": word & 0xFFFFFFFF for place, word in enumerate(rotated.table.tolist())}
+    *words, ones = [word & 0xFFFFFFFF for word in rotated.table.tolist()]
     for pair in torch.randint(0, 1 << 32, (40,), generator=rng).tolist():
         for part in range(16 // bits):
-            found = _run(taking(part, bits), {"$1": _run(looking_up(part, bits), table | {"$1": pair})})
+            given = {f"${2 * place}": words[bits * part % 4 // bits * 4 + place - 1] for place in range(1, 5)}
+            given |= {"$1": pair, "$10": ones}
+            found = _run(taking(part, bits), {"$1": _run(looking_up(part, bits), given)})
             codes = [pair >> shift & (1 << bits) - 1 for shift in (bits * part, 16 + bits * part)]
             assert [found & 0xFFFF, found >> 16] == [rotated.grid.table[code] for code in codes]
 
