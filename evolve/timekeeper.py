@@ -141,7 +141,8 @@ class Beside:
                 said = self._ended()
                 if attempt == TRIES or self._closed:
                     raise WorkerFailure(
-                        f"Candidate {candidate.id[:8]} could not be timed, tried twice: {said or error}"
+                        f"Candidate {candidate.id[:8]} could not be timed, tried twice: {said or error} (A run that is "
+                        "begun with --no-latency times nothing.)"
                     ) from error
         raise AssertionError("unreachable")
 

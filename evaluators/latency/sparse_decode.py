@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ def step(queries, seeds):
 """
 """Takes a question and returns as many bytes as an answer has, and does nothing."""
 ROUNDS, WARM_UP = 20, 3
-PLACES = 6
+PLACES = 12
 """Layers of timed calls, chosen in secret, that the metered twin is asked as well."""
 TOLERANCE = 1e-3
 """Relative error of an output against the attention over its own selection: float32 makes about 1e-6."""
@@ -104,8 +104,8 @@ class SparseGround:
         ratios: dict[str, Span] = {}
         with self._device.alone():
             if self._sandboxes is None:
-                opened = (self._device.on_device(), self._device.on_cpu())
-                self._sandboxes = self._held.enter_context(opened[0]), self._held.enter_context(opened[1])
+                opened = self._held.enter_context(self._device.on_device())
+                self._sandboxes = opened, self._held.enter_context(self._device.on_cpu())
             device, cpu = self._sandboxes
             overhead, roofline = self._overhead(device), self._device.roofline()
             contests = [self._contest(label, programs, device) for label in self._labels]
@@ -160,6 +160,8 @@ class SparseGround:
             quiet=self._device.quiet,
             timer=self._device.timer,
             end=lambda name: running[name].close(),
+            # As secret as the key, and the same again for the same one.
+            seed=self._key.derive("order", questions[0].number).integer,
         )
 
     def _timed(self, one: Contestant, timing: Timing, cpu: Container, roofline: Roofline) -> Timed:
@@ -199,7 +201,8 @@ class SparseGround:
         numbers = list(one.steps)[-timed:]
         layers = range(self.cache.sizes.layers)
         every = [Place(one.asked[number], layer) for number in numbers for layer in layers]
-        places = secrets.SystemRandom().sample(every, min(PLACES, len(every)))
+        chosen = random.Random(self._key.derive("places", one.program.id, *numbers).integer)
+        places = chosen.sample(every, min(PLACES, len(every)))
         subject = cpu.subject(one.program)
         return places, twin.ask(subject, self.cache, places, one.indices, one.params, one.point, self._key)
 

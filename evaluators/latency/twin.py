@@ -32,7 +32,7 @@ FEW = 1 / 16
 ALIKE, LEAST = 0.9, 0.5
 """Share of the tokens chosen in any case that the timed answer must hold, in the mean and for each question. Scores
 that two devices round differently move tokens about the end of a budget, a page of 16 at a time."""
-SLACK, DEVIATIONS = 0.02, 4.0
+SLACK, DEVIATIONS = 0.02, 5.0
 """Difference of an error that arithmetic on another device explains, and standard errors that chance does."""
 MAX_BYTES = 64 << 20
 
