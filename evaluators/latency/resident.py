@@ -6,6 +6,7 @@ This text is the program of a sandboxed process with a GPU; the candidate's text
 it likes here. So nothing that this says is believed: whoever asks holds the clock, and verifies every answer.
 """
 
+import functools
 import inspect
 import types
 
@@ -54,10 +55,23 @@ def gathered(store, ids, dtype=torch.float32):
     heads, n = store.shape[:2]
     ids = ids.long()
     chosen = ids >= 0
-    flat = (ids.clamp(min=0) + n * torch.arange(heads, device=ids.device)[:, None]).reshape(-1)
+    flat = (ids.clamp(min=0) + starts(heads, n)).reshape(-1)
     rows = store.reshape(heads * n, *store.shape[2:]).index_select(0, flat)
     rows = rows.reshape(*ids.shape, *store.shape[2:]).to(dtype)
     return rows.masked_fill(~chosen.reshape(*chosen.shape, *[1] * (rows.ndim - 2)), 0)
+
+
+@functools.cache
+def starts(heads, n):
+    """Where the rows of each head begin, [H, 1]."""
+    return n * torch.arange(heads, device=held.device)[:, None]
+
+
+@functools.cache
+def asked(function):
+    """The names that a function of the candidate asks for; None for all."""
+    found = inspect.signature(function).parameters
+    return None if any(one.kind is one.VAR_KEYWORD for one in found.values()) else set(found)
 
 
 def attend(query, layer, ids, prob, tail):
@@ -140,7 +154,7 @@ def capture(queries):
         graph.replay()
         torch.cuda.synchronize()
     except Exception as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        return first(error)
     held.graph, held.flat, held.form = graph, flat, form(pieces)
     return ""
 
@@ -198,13 +212,21 @@ def form(pieces):
 def called(name, **given):
     """Call a function of the candidate with what it asks for by name."""
     function = getattr(held.program, name)
-    asked = inspect.signature(function).parameters
-    if not any(one.kind is one.VAR_KEYWORD for one in asked.values()):
-        given = {key: value for key, value in given.items() if key in asked}
+    names = asked(function)
+    if names is not None:
+        given = {key: value for key, value in given.items() if key in names}
     try:
         return function(**given)
     except Exception as error:
-        raise RuntimeError(f"{name}: {type(error).__name__}: {str(error)[:800]}{where(error)}") from error
+        said = (str(error).strip().splitlines() or [""])[0][:400]
+        raise RuntimeError(f"{name}: {type(error).__name__}: {said}{where(error)}") from error
+
+
+def first(error):
+    """Of errors that followed from each other, what the candidate's own function said, or else the first."""
+    while error.__context__ is not None and not str(error).startswith("select: "):
+        error = error.__context__
+    return f"{error}".strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
 def where(error):

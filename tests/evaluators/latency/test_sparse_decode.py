@@ -229,3 +229,13 @@ def test_an_answer_of_another_form_is_the_programs_fault_and_never_an_error_here
     frame = Frame({"bytes": np.zeros(size, np.uint8), "form": np.array(form)})
     with pytest.raises(CandidateFault):
         unpacked(frame, 2)
+
+
+def test_why_a_step_is_not_recorded_names_the_programs_own_line_and_not_what_followed_from_it() -> None:
+    from vevolve.evaluators.latency import resident
+
+    own = RuntimeError("select: AcceleratorError: not permitted when stream is capturing (line 3: int(x))")
+    after = RuntimeError("CUDA error: operation failed due to a previous error during capture\nmore")
+    own.__context__, after.__context__ = RuntimeError("CUDA error: not permitted"), own
+    assert resident.first(after) == str(own)
+    assert resident.first(RuntimeError("no kernel\nSearch for it")) == "no kernel"
