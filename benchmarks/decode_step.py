@@ -259,8 +259,10 @@ class Step:
         score[..., : select.sinks] = -1
         score[..., self.n - select.window :] = -1
         wanted = select.ids.shape[-1]
-        # Among equals the earliest, as the kernel has it.
-        return score.sort(dim=-1, stable=True).indices[..., :wanted].sort(dim=-1).values
+        # Among equals the earliest block of 32 and in it by (token mod 4, token), as the kernel has it.
+        order = torch.arange(self.n, device=DEVICE).view(-1, 8, 4).transpose(1, 2).flatten()
+        best = score[..., order].sort(dim=-1, stable=True).indices[..., :wanted]
+        return order[best].sort(dim=-1).values
 
 
 class Peaks:

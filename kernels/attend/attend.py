@@ -132,7 +132,9 @@ def attend(
         WIDTH_PADDED=power_of_two(width),
         ROWS_PADDED=max(16, power_of_two(rows)),
         ROWS_MERGED=power_of_two(rows),
-        MERGED=min(16, power_of_two(choice.splits)),
+        MERGED=min(
+            merged_at_once(power_of_two(rows) * power_of_two(width), choice.warps, 128), power_of_two(choice.splits)
+        ),
         BLOCK=choice.block,
         STAGES=choice.stages,
         WIDEN=INTERPRETED and query.dtype == torch.bfloat16,
@@ -141,6 +143,11 @@ def attend(
         **options(query.device),
     )
     return result, lse
+
+
+def merged_at_once(elements: int, warps: int, registers: int = 64) -> int:
+    """Splits whose sums of so many elements are merged at once, a power of two: as many as so many registers hold."""
+    return max(1, min(32, registers * 32 * warps // elements))
 
 
 def chosen(query: torch.Tensor, cache: Cache, ids: torch.Tensor | None = None, grain: int = 1) -> Choice:

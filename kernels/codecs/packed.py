@@ -13,7 +13,7 @@ import torch
 import triton.language as tl  # type: ignore[import-untyped]
 
 from vevolve.errors import BadInput
-from vevolve.kernels.attend.attend import Workspace
+from vevolve.kernels.attend.attend import Workspace, merged_at_once
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
 from vevolve.kernels.codecs.kernel import attend as kernel
@@ -184,11 +184,6 @@ class Packed:
             return min(2, tiles)
         cores = torch.cuda.get_device_properties(query.device).multi_processor_count
         return max(1, min(64, FILL[self.bits] * cores // units, tiles // 2))
-
-
-def merged_at_once(elements: int, warps: int) -> int:
-    """Splits whose sums of so many elements are held at once, a power of two: in 64 registers of each thread."""
-    return max(1, min(16, 64 * 32 * warps // elements))
 
 
 def to_words(codes: torch.Tensor, bits: int) -> torch.Tensor:

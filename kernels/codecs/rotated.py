@@ -18,12 +18,12 @@ import torch
 import triton.language as tl  # type: ignore[import-untyped]
 
 from vevolve.errors import BadInput
-from vevolve.kernels.attend.attend import Workspace
+from vevolve.kernels.attend.attend import Workspace, merged_at_once
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
 from vevolve.kernels.codecs.levels import Grid
 from vevolve.kernels.codecs.levels import codebook as codebook
-from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, merged_at_once, to_words
+from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, to_words
 from vevolve.kernels.codecs.rotated_kernel import attend as kernel
 from vevolve.kernels.codecs.rotated_kernel import turn
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two

@@ -19,7 +19,8 @@ def hamming(
 ) -> list[list[set[int]]]:
     """The tokens of each sequence and KV head; arguments as of `vevolve.kernels.select.hamming`.
 
-    Forced tokens first, then those with the fewest differing bits, summed over the group; among equals the earliest.
+    Forced tokens first, then those with the fewest differing bits, summed over the group; among equals the earliest
+    block of 32, and inside of it by (token mod 4, token).
     """
     chosen: list[list[set[int]]] = []
     for b in range(len(codes)):
@@ -31,7 +32,7 @@ def hamming(
             score = (bits[:, None].bool() ^ signs).sum(dim=(1, 2))
             score[:sinks] = -1
             score[max(n - window, 0) :] = -1
-            chosen[b].append(set(score.argsort(stable=True)[:wanted].tolist()))
+            chosen[b].append(_earliest(score, wanted))
     return chosen
 
 

@@ -52,9 +52,8 @@ class Room:
         bins: int,
         chunk: int | None,
         device: torch.device,
-        by_token: bool = True,
     ) -> Room:
-        """Room to choose `wanted` of `capacity` tokens; unless `by_token`, without the bin of each.
+        """Room to choose `wanted` of `capacity` tokens.
 
         Raises:
             BadInput: more sinks and window than tokens wanted, none wanted, or more tokens than there is room for.
@@ -78,7 +77,7 @@ class Room:
             counts=room(batch, heads),
             thresholds=room(batch, heads),
             misled=room(batch, heads),
-            bins=room(units, chunks * chunk if by_token else 0, dtype=torch.int8),
+            bins=room(units, chunks * chunk, dtype=torch.int8),
             tallies=room(units, bins, chunks),
             frames=room(units, 2),
             chunk=chunk,

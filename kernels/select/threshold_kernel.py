@@ -100,6 +100,18 @@ def spread(ids, sure, tied, to_sure, to_tied, end, first, WORDS: tl.constexpr):
 
 
 @triton.jit
+def add_two(a, b, c, d):
+    """Two sums at once."""
+    return a + c, b + d
+
+
+@triton.jit
+def add_four(a, b, c, d, e, f, g, h):
+    """Four sums at once: threads wait for each other once."""
+    return a + e, b + f, c + g, d + h
+
+
+@triton.jit
 def cut_of(totals, goal):
     """The bin of the threshold: the first up to which there are as many tokens as wanted."""
     return tl.sum((tl.cumsum(totals, axis=0) < goal).to(tl.int32), axis=0)
@@ -111,80 +123,7 @@ def tallied(tallies, unit, CHUNKS: tl.constexpr, CHUNKS_PADDED: tl.constexpr, BI
     level = tl.arange(0, BINS)
     every = tl.arange(0, CHUNKS_PADDED)
     at = (unit * BINS + level[:, None]) * CHUNKS + every[None, :]
-    # Other programs of the same launch may have written them: past the cache of this core.
-    return tl.load(tallies + at, (level[:, None] >= 0) & (every[None, :] < CHUNKS), 0, cache_modifier=".cg")
-
-
-@triton.jit
-def binned(bins, unit, chunk, CHUNK: tl.constexpr, CHUNKS: tl.constexpr):
-    """The bins of a chunk's tokens, four in one, uint32 [CHUNK / 32, 8]."""
-    at = unit.to(tl.int64) * (CHUNKS * CHUNK // 4) + chunk * (CHUNK // 4)
-    word = tl.arange(0, CHUNK // 32)
-    byte = tl.arange(0, 8)
-    found = tl.load(bins + at + word[:, None] * 8 + byte[None, :], cache_modifier=".cg")
-    return found.to(tl.uint32, bitcast=True)
-
-
-@triton.jit
-def emit_chunk(
-    fours,
-    tallies,
-    frames,
-    ids,
-    counts,
-    thresholds,
-    misled,
-    unit,
-    chunk,
-    length,
-    wanted,
-    CHUNK: tl.constexpr,
-    CHUNKS: tl.constexpr,
-    CHUNKS_PADDED: tl.constexpr,
-    BINS: tl.constexpr,
-):
-    """Write a chunk's chosen tokens where they belong: those below the threshold in order, then those at it."""
-    WORDS: tl.constexpr = CHUNK // 32
-    goal = tl.minimum(wanted, length)
-    level = tl.arange(0, BINS)
-    every = tl.arange(0, CHUNKS_PADDED)
-    held = tallied(tallies, unit, CHUNKS, CHUNKS_PADDED, BINS)
-    totals = tl.sum(held, axis=1)
-    earlier = tl.sum(tl.where(every[None, :] < chunk, held, 0), axis=1)
-    cut = cut_of(totals, goal)
-    # Two sums at a time: each is below 2 ** 31.
-    both = totals.to(tl.int64) << 32 | earlier.to(tl.int64)
-    under_cut = tl.sum(tl.where(level < cut, both, 0), axis=0)
-    below = (under_cut >> 32).to(tl.int32)
-    before = under_cut.to(tl.int32)
-    ties_before = tl.sum(tl.where(level == cut, earlier, 0), axis=0)
-
-    # Byte i of word j of a block of 32 tokens, which is token 4 j + i, becomes bit 8 i + j.
-    from_cut = reaching(fours, cut)
-    beyond = reaching(fours, cut + 1)
-    shift = (7 - tl.arange(0, 8))[None, :].to(tl.uint32)
-    under = tl.sum(((from_cut ^ 0x80808080) >> shift).to(tl.int32, bitcast=True), axis=1)
-    level_with = tl.sum(((from_cut ^ beyond) >> shift).to(tl.int32, bitcast=True), axis=1)
-    numbers = popcount(under) + (popcount(level_with) << 16)
-    ranks = tl.cumsum(numbers, axis=0) - numbers
-    ids += unit.to(tl.int64) * wanted
-    spread(
-        ids,
-        under,
-        level_with,
-        before + (ranks & 0xFFFF),
-        below + ties_before + (ranks >> 16),
-        goal,
-        chunk * CHUNK,
-        WORDS,
-    )
-    if chunk == 0:
-        tl.store(counts + unit, goal)
-        low = tl.load(frames + 2 * unit)
-        wide = tl.load(frames + 2 * unit + 1)
-        tl.store(thresholds + unit, low + ((cut - 1) << wide))
-        among = below + tl.sum(tl.where(level == cut, totals, 0), axis=0)
-        tl.store(misled + unit, (((cut == 0) | (cut == BINS - 1)) & (goal < among)).to(tl.int32))
+    return tl.load(tallies + at, (level[:, None] >= 0) & (every[None, :] < CHUNKS), 0)
 
 
 @triton.jit
@@ -205,28 +144,55 @@ def emit(
     BINS: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Emit every chunk. `bins` as int32, four in one; BINS is the bin of what is not there."""
+    """Write a chunk's chosen tokens where they belong: those below the threshold in order, then those at it.
+
+    `bins` as int32, four in one; BINS is the bin of what is not there.
+    """
     if OVERLAP:
         gdc_launch_dependents()
         gdc_wait()
+    WORDS: tl.constexpr = CHUNK // 32
     chunk = tl.program_id(0)
     unit = tl.program_id(1)
-    fours = binned(bins, unit, chunk, CHUNK, CHUNKS)
+    byte = tl.arange(0, 8)
+    at = unit.to(tl.int64) * (CHUNKS * CHUNK // 4) + chunk * (CHUNK // 4)
+    fours = tl.load(bins + at + tl.arange(0, WORDS)[:, None] * 8 + byte[None, :]).to(tl.uint32, bitcast=True)
     length = tl.load(lengths + unit // UNITS)
-    emit_chunk(
-        fours,
-        tallies,
-        frames,
-        ids,
-        counts,
-        thresholds,
-        misled,
-        unit,
-        chunk,
-        length,
-        wanted,
-        CHUNK,
-        CHUNKS,
-        CHUNKS_PADDED,
-        BINS,
+    goal = tl.minimum(wanted, length)
+
+    level = tl.arange(0, BINS)
+    every = tl.arange(0, CHUNKS_PADDED)
+    held = tallied(tallies, unit, CHUNKS, CHUNKS_PADDED, BINS)
+    totals, earlier = tl.reduce((held, tl.where(every[None, :] < chunk, held, 0)), 1, add_two)
+    cut = cut_of(totals, goal)
+    is_below = level < cut
+    is_cut = level == cut
+    below, before, ties, ties_before = tl.reduce(
+        (
+            tl.where(is_below, totals, 0),
+            tl.where(is_below, earlier, 0),
+            tl.where(is_cut, totals, 0),
+            tl.where(is_cut, earlier, 0),
+        ),
+        0,
+        add_four,
     )
+
+    # Byte i of word j of a block of 32 tokens, which is token 4 j + i, becomes bit 8 i + j.
+    from_cut = reaching(fours, cut)
+    beyond = reaching(fours, cut + 1)
+    shift = (7 - byte)[None, :].to(tl.uint32)
+    under = tl.sum(((from_cut ^ 0x80808080) >> shift).to(tl.int32, bitcast=True), axis=1)
+    level_with = tl.sum(((from_cut ^ beyond) >> shift).to(tl.int32, bitcast=True), axis=1)
+    numbers = popcount(under) + (popcount(level_with) << 16)
+    ranks = tl.cumsum(numbers, axis=0) - numbers
+    ids += unit.to(tl.int64) * wanted
+    to_under = before + (ranks & 0xFFFF)
+    to_level = below + ties_before + (ranks >> 16)
+    spread(ids, under, level_with, to_under, to_level, goal, chunk * CHUNK, WORDS)
+    if chunk == 0:
+        tl.store(counts + unit, goal)
+        low = tl.load(frames + 2 * unit)
+        wide = tl.load(frames + 2 * unit + 1)
+        tl.store(thresholds + unit, low + ((cut - 1) << wide))
+        tl.store(misled + unit, (((cut == 0) | (cut == BINS - 1)) & (goal < below + ties)).to(tl.int32))
