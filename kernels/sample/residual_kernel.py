@@ -58,6 +58,17 @@ def planes(seed, word, unit, call):
 
 
 @triton.jit
+def where(condition, new, old):
+    """The new planes or the old ones."""
+    return (
+        tl.where(condition, new[0], old[0]),
+        tl.where(condition, new[1], old[1]),
+        tl.where(condition, new[2], old[2]),
+        tl.where(condition, new[3], old[3]),
+    )
+
+
+@triton.jit
 def below(low, middle, high, bound):
     """Bits of the tokens whose numbers are below a bound of 0 to 2 ** BITS; planes from the least digit on."""
     less = low[0] & 0
@@ -185,11 +196,13 @@ def draw(
     low = (none, none, none, none)
     middle = low
     high = low
-    # As a loop, whose trips the compiler does not know, it is shorter, and stays before the wait.
+    # As a loop, whose trips the compiler does not know, it is shorter, and stays before the wait. None is handed on to
+    # another: Triton takes a variable for unchanged by a loop if one trip leaves it the very value that it began with.
     for call in range(calls):
-        low = middle
-        middle = high
-        high = planes(key, word, unit, call)
+        found = planes(key, word, unit, call)
+        low = where(call == 0, found, low)
+        middle = where(call == 1, found, middle)
+        high = where(call == 2, found, high)
 
     mine = tallies + unit * CHUNKS
     others = mine + tl.num_programs(1) * CHUNKS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,6 +99,35 @@ def test_the_step_agrees_with_the_twin(
     truth, true_lse = attend_naive.attend(query, cache, step.ids, step.log_prob, step.counts)
     assert relative_error(out, truth) < TOLERANCE[dtype]
     assert torch.allclose(lse.double(), true_lse, atol=TOLERANCE[dtype])
+
+
+def _handed_on(source: str) -> list[str]:
+    """Variables that a loop of kernels gives the value which another one has from the trip before, and where."""
+    found: list[str] = []
+    for loop in ast.walk(ast.parse(source)):
+        if not isinstance(loop, ast.For | ast.While) or "static_range" in ast.unparse(loop).splitlines()[0]:
+            continue
+        names = [name for name in ast.walk(loop) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)]
+        set_last = {name.id: max(other.lineno for other in names if other.id == name.id) for name in names}
+        for step in ast.walk(loop):
+            if not isinstance(step, ast.Assign):
+                continue
+            taken = step.value.elts if isinstance(step.value, ast.Tuple) else [step.value]
+            found += [
+                f"{name.id} in line {step.lineno}"
+                for name in taken
+                if isinstance(name, ast.Name) and set_last.get(name.id, 0) >= step.lineno
+            ]
+    return found
+
+
+def test_no_loop_of_a_kernel_hands_a_value_on_from_one_variable_to_another() -> None:
+    # Triton's compiler, unlike its interpreter, takes such a variable for unchanged where both began with one value.
+    assert _handed_on("for i in range(n):\n    a = b\n    b = f(i)") == ["b in line 2"]
+    assert _handed_on("for i in range(n):\n    b = f(i)\n    a = b") == []
+    files = [*Path(naive.__file__).parents[1].glob("*/*kernel.py")]
+    assert len(files) > 8
+    assert {path.name: found for path in files if (found := _handed_on(path.read_text()))} == {}
 
 
 def test_a_later_call_draws_anew_and_the_same_seed_draws_the_same() -> None:
