@@ -64,6 +64,8 @@ kernels.tl = tl
 for module in (kernels, sys.modules[tl.max.fn.__module__]):
     interpreter._patch_lang(types.FunctionType((lambda: None).__code__, module.__dict__))
 interpreter._patch_lang = _nothing
+# Triton 3.6 makes a loop's bound of an array with one axis, which NumPy 2.5 refuses.
+tl.tensor.__index__ = lambda self: int(self.handle.data.item())
 
 
 def prepare(source):
