@@ -118,15 +118,12 @@ def copy(chosen, ids, log_prob, count, chunk, CHUNKS: tl.constexpr, COPIED: tl.c
 
 
 @triton.jit
-def drawn_before(tallies, total, chunk, CHUNKS: tl.constexpr, CHUNKS_PADDED: tl.constexpr):
-    """Tell the other chunks of a unit how many tokens this one has drawn; wait for what the earlier ones tell.
+def drawn_before(tallies, chunk, CHUNKS: tl.constexpr, CHUNKS_PADDED: tl.constexpr):
+    """Wait until every earlier chunk of a unit has told how many tokens it has drawn; their sum.
 
     The look-back of a scan in one pass (Merrill and Garland 2016). A chunk waits for earlier ones alone, which are
     never started later. A tally of 0 is not yet told: one more than was drawn is.
     """
-    if CHUNKS == 1:
-        return total * 0
-    tl.atomic_xchg(tallies + chunk, total + 1, sem="relaxed")
     every = tl.arange(0, CHUNKS_PADDED)
     told = tl.load(tallies + every, every < chunk, 1, volatile=True)
     while tl.min(told, axis=0) == 0:
@@ -184,14 +181,13 @@ def draw(
             gdc_launch_dependents()
     length = tl.load(lengths + unit // UNITS, cache_modifier=".cg")
     begin = tl.load(chosen_counts + unit, cache_modifier=".cg")
+    key = tl.load(seed, cache_modifier=".cg")
     marks += unit.to(tl.int64) * words
     ids += unit.to(tl.int64) * room
     log_prob += unit.to(tl.int64) * room
     if PILOT:
         chosen += unit.to(tl.int64) * wanted
         mark(chosen, marks, begin, chunk, WORDS, LISTED)
-        copy(chosen, ids, log_prob, begin, chunk, CHUNKS, COPIED)
-    key = tl.load(seed, cache_modifier=".cg")
     none = word * 0
     low = (none, none, none, none)
     middle = low
@@ -232,10 +228,14 @@ def draw(
 
     numbers = popcount(drawn)
     total = tl.sum(numbers, axis=0)
-    if not PILOT:
+    tl.atomic_xchg(mine + chunk, total + 1, sem="relaxed")
+    # Until the others have told theirs there is time.
+    if PILOT:
+        copy(chosen, ids, log_prob, begin, chunk, CHUNKS, COPIED)
+    else:
         # All threads have read theirs: the sum waited for each.
         tl.store(marks + word, tl.zeros((WORDS,), tl.int32), here)
-    before = drawn_before(mine, total, chunk, CHUNKS, CHUNKS_PADDED)
+    before = drawn_before(mine, chunk, CHUNKS, CHUNKS_PADDED)
     to = begin + before + tl.cumsum(numbers, axis=0) - numbers
     for _ in range(tl.max(numbers, axis=0)):
         live = (drawn != 0) & (to < room)

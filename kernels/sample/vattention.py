@@ -50,12 +50,10 @@ from vevolve.kernels.sample.promises import MODES, promised
 from vevolve.kernels.sample.residual_kernel import draw
 from vevolve.kernels.sample.size_kernel import measure
 
-LEAST_WORDS, MOST_WORDS = 256, 1024
-"""Of 32 tokens, for one program of `draw`."""
+LEAST_WORDS, MOST_WORDS = 256, 512
+"""Of 32 tokens, for one program of `draw`, a word for each thread."""
 MOST_LISTED = 4096
 """Chosen tokens that a program of `draw` looks at a time."""
-WARPS = 8
-"""Of a program of `draw`."""
 UNPROMISED = 1e30
 """Share of a sum that it may be off by, where nothing is promised."""
 MOST_MERGED = 64
@@ -273,7 +271,7 @@ class VAttention:
             CHUNKS_PADDED=power_of_two(chunks),
             LISTED=min(MOST_LISTED, power_of_two(ids.shape[2])),
             COPIED=min(MOST_LISTED // 4, power_of_two(-(-ids.shape[2] // chunks))),
-            num_warps=WARPS,
+            num_warps=max(LEAST_WORDS, self.words) // 32,
         )
 
     def _measure(self, query: torch.Tensor, counts: torch.Tensor) -> None:
@@ -393,7 +391,7 @@ def _choice(cache: Cache, units: int, group: int, listed: int) -> Choice:
 
 
 def _words(words: int, device: torch.device) -> int:
-    """Words of a program of `draw`, so that it is launched twice for each multiprocessor, if that is enough for it."""
+    """Words of a program of `draw`, so that each multiprocessor gets two or more, if that is enough."""
     if device.type != "cuda":
         return 4
     cores = torch.cuda.get_device_properties(device).multi_processor_count
