@@ -52,6 +52,8 @@ from vevolve.kernels.sample.size_kernel import measure
 
 LEAST_WORDS, MOST_WORDS = 256, 512
 """Of 32 tokens, for one program of `draw`, a word for each thread."""
+REGISTERS = 1 << 14
+"""Of such a program: a multiprocessor holds four, so that all of them run at once."""
 MOST_LISTED = 4096
 """Chosen tokens that a program of `draw` looks at a time."""
 UNPROMISED = 1e30
@@ -243,6 +245,7 @@ class VAttention:
 
     def _draw(self, ids: torch.Tensor, counts: torch.Tensor, pilot: bool) -> None:
         _, units, chunks = self.tallies.shape
+        threads = max(LEAST_WORDS, self.words)
         _launch(
             draw,
             (chunks, units),
@@ -271,7 +274,8 @@ class VAttention:
             CHUNKS_PADDED=power_of_two(chunks),
             LISTED=min(MOST_LISTED, power_of_two(ids.shape[2])),
             COPIED=min(MOST_LISTED // 4, power_of_two(-(-ids.shape[2] // chunks))),
-            num_warps=max(LEAST_WORDS, self.words) // 32,
+            num_warps=threads // 32,
+            maxnreg=REGISTERS // threads,
         )
 
     def _measure(self, query: torch.Tensor, counts: torch.Tensor) -> None:
