@@ -1,7 +1,8 @@
 """A sparse cache of the size at which a GPU is timed, and queries that no program has seen before.
 
 Several sequences of one of the problem's synthetic families lie side by side as the KV heads of each layer. A query is
-a mix of two decode steps of the family, drawn anew for each call: it has the sinks, roles and needles of both.
+a mix of two decode steps of the family, drawn anew for each call: it has the sinks, roles and needles of both. Steps
+are many, so that the logits of queries that were asked before do not add up to those of the next.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Sizes:
     sequences: int = 2
     heads: int = 8
     tokens: int = 32_768
-    steps: int = 4
+    steps: int = LAG
     family: str = "llama3"
 
     @property

@@ -8,6 +8,7 @@ it likes here. So nothing that this says is believed: whoever asks holds the clo
 
 import functools
 import inspect
+import re
 import types
 
 import numpy as np
@@ -154,7 +155,7 @@ def capture(queries):
         graph.replay()
         torch.cuda.synchronize()
     except Exception as error:
-        return first(error)
+        return cause(error)
     held.graph, held.flat, held.form = graph, flat, form(pieces)
     return ""
 
@@ -222,11 +223,14 @@ def called(name, **given):
         raise RuntimeError(f"{name}: {type(error).__name__}: {said}{where(error)}") from error
 
 
-def first(error):
-    """Of errors that followed from each other, what the candidate's own function said, or else the first."""
+def cause(error):
+    """Why a call could not be recorded: what failed first in the candidate's function, in a sentence, and its line."""
     while error.__context__ is not None and not str(error).startswith("select: "):
         error = error.__context__
-    return f"{error}".strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    error = error.__cause__ or error
+    said = str(error).strip().removeprefix("CUDA error: ")
+    # What follows are hints on how to debug or to change it.
+    return (re.split(r"\n|\. | unless ", said)[0][:160] or type(error).__name__) + where(error)
 
 
 def where(error):
@@ -234,6 +238,6 @@ def where(error):
     place, trace = "", error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "program.py" and trace.tb_lineno <= len(held.lines):
-            place = f" (line {trace.tb_lineno}: {held.lines[trace.tb_lineno - 1].strip()[:160]})"
+            place = f" (line {trace.tb_lineno}: {held.lines[trace.tb_lineno - 1].strip()[:100]})"
         trace = trace.tb_next
     return place
