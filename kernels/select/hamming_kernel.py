@@ -67,6 +67,8 @@ def prepare(
     frames,
     capacity,
     wanted,
+    sinks,
+    window,
     UNITS: tl.constexpr,
     GROUP: tl.constexpr,
     GROUP_PADDED: tl.constexpr,
@@ -83,8 +85,10 @@ def prepare(
         gdc_wait()
     unit = tl.program_id(0)
     length = tl.load(lengths + unit // UNITS)
-    place = sampled(length, SAMPLE)
-    seen = tl.load(codes + unit.to(tl.int64) * capacity + place, place < length, 0)
+    place = sampled(tl.arange(0, SAMPLE), length, SAMPLE)
+    # Of those that are not chosen anyway.
+    there = (place >= sinks) & (place < length - window)
+    seen = tl.load(codes + unit.to(tl.int64) * capacity + place, there, 0)
 
     bit = tl.arange(0, 32)
     one = tl.full((32,), 1, tl.int32) << bit
@@ -100,9 +104,10 @@ def prepare(
         mask = tl.sum(tl.where(((weight >> digit) & 1) == 1, one, 0), axis=0)
         tl.store(masks + 1 + digit, mask)
         total += popcount((seen ^ flip) & mask) << digit
-    known = tl.where(place < length, total, LEVELS - 1)
-    drawn = tl.sum((place < length).to(tl.int32), axis=0)
-    goal = (wanted.to(tl.int64) * drawn + length - 1) // length
+    known = tl.where(there, total, LEVELS - 1)
+    drawn = tl.sum(there.to(tl.int64), axis=0)
+    free = tl.maximum(length - sinks - window, 1)
+    goal = ((wanted - sinks - window) * drawn + free - 1) // free
     guess = tl.sum((tl.cumsum(tl.histogram(known, LEVELS), axis=0) < goal).to(tl.int32), axis=0)
     tl.store(frames + 2 * unit, guess - BELOW)
     tl.store(frames + 2 * unit + 1, 0)

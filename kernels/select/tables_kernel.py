@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from vevolve.kernels.select.threshold_kernel import RUN, cut_of, tallied
+from vevolve.kernels.select.threshold_kernel import cut_of, sampled, tallied
 
 GAIN = tl.constexpr(32767)
 INFINITY = tl.constexpr(0x7F800000)
@@ -136,13 +136,6 @@ def side_by_side(codes, tables, at, here, TOKENS: tl.constexpr, PARTS: tl.conste
 
 
 @triton.jit
-def drawn(spot, length, SAMPLE: tl.constexpr):
-    """Places of a sample of tokens, runs of 8 at equal distances; some lie beyond a length that is short."""
-    apart = tl.maximum(length // (SAMPLE // RUN) // RUN * RUN, RUN)
-    return spot // RUN * apart + spot % RUN
-
-
-@triton.jit
 def ranked(values, first, last, BITS: tl.constexpr):
     """A lower bound of the value of rank `first` and an upper one of that of rank `last`, of values below 2 ** BITS.
 
@@ -189,14 +182,14 @@ def bracket(
         gdc_wait()
     unit = tl.program_id(0)
     length = tl.load(lengths + unit // UNITS)
-    token = drawn(tl.arange(0, SAMPLE), length, SAMPLE)
+    token = sampled(tl.arange(0, SAMPLE), length, SAMPLE)
     there = (token >= sinks) & (token < length - window)
     if SCORED:
         found = tl.load(codes + unit.to(tl.int64) * capacity + token, there, 0)
     else:
         codes += unit.to(tl.int64) * capacity * PARTS
         place = tl.arange(0, SAMPLE * PARTS)
-        at = drawn(place // PARTS, length, SAMPLE) * PARTS + place % PARTS
+        at = sampled(place // PARTS, length, SAMPLE) * PARTS + place % PARTS
         here = at < length * PARTS
         found = side_by_side(codes, tables + unit * (PARTS * ENTRIES), at, here, SAMPLE, PARTS, ENTRIES)
     seen = tl.sum(there.to(tl.int32), axis=0)

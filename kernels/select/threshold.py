@@ -149,6 +149,7 @@ class Selection:
     @property
     def misled(self) -> torch.Tensor:
         """1 where the sample missed the threshold by so much that what was chosen, though of the right number, need not
-        be the best, int32 [B, H]. Does not happen but to data laid out to cause it.
+        be the best nor hold the newest tokens, int32 [B, H]. Happens to data laid out to cause it, and by bits where
+        the sample holds one wanted token or none, see `hamming`.
         """
         return self.room.misled

@@ -39,9 +39,8 @@ def popcount(bits):
 
 
 @triton.jit
-def sampled(length, SAMPLE: tl.constexpr):
-    """Places of a sample, runs of 8 tokens at equal distances; some lie beyond a length that is short."""
-    spot = tl.arange(0, SAMPLE)
+def sampled(spot, length, SAMPLE: tl.constexpr):
+    """The tokens of a sample at these spots of it, runs of 8 at equal distances; some lie beyond a short length."""
     apart = tl.maximum(length // (SAMPLE // RUN) // RUN * RUN, RUN)
     return spot // RUN * apart + spot % RUN
 

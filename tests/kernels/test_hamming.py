@@ -45,6 +45,17 @@ def test_the_tokens_are_those_of_a_stable_sort(
             assert len(set(found)) == len(found) and set(found) == truth[b][h]
 
 
+@pytest.mark.parametrize(("wanted", "sinks", "window"), [(300, 0, 300), (300, 4, 290), (2998, 4, 0)])
+def test_a_selection_that_is_mostly_forced_or_nearly_everything_is_not_misled(
+    wanted: int, sinks: int, window: int
+) -> None:
+    query, planes, codes, held = _case((2999,), 1, 3, 96)
+    select = Hamming.of(planes, codes, held, wanted, sinks, window, chunk=1024)
+    ids, _ = select(query)
+    assert set(ids[0, 0].tolist()) == naive.hamming(query, planes, codes, held, wanted, sinks, window)[0][0]
+    assert int(select.misled) == 0
+
+
 def test_a_second_call_answers_the_second_query() -> None:
     query, planes, codes, held = _case((1500,), 1, 4, 64)
     select = Hamming.of(planes, codes, held, 40, chunk=1024)
