@@ -19,6 +19,8 @@ from vevolve.sandbox import Limits, Sandbox, profiles
 
 LIMITS = Limits(memory_bytes=16 << 30, call_s=60, total_s=600, candidate_s=600)
 """A candidate is handed caches of a gigabyte."""
+READ_GIGABYTES = 8
+"""Read to find the rate of the memory; fewer where fewer are free."""
 PAUSE_S = 0.5
 """Between two tries for a device that another process times on."""
 
@@ -33,6 +35,12 @@ def absent() -> str:
         return f"PyTorch cannot be imported: {error}"
     if not torch.cuda.is_available():
         return f"PyTorch {torch.__version__} here cannot use the GPU"
+    from vevolve.kernels import timing_device
+
+    try:
+        timing_device.conditions()
+    except VEvolveError as error:
+        return str(error).rstrip(".")
     return ""
 
 
@@ -93,13 +101,17 @@ def _roofline() -> Roofline:
 
     from vevolve.kernels import timing_device
 
-    found = timing_device.roofline()
-    torch.cuda.empty_cache()  # eight gigabytes
+    free, _ = torch.cuda.mem_get_info()
+    found = timing_device.roofline(gigabytes=max(1, min(READ_GIGABYTES, free >> 31)))
+    torch.cuda.empty_cache()
     return found
 
 
 @contextlib.contextmanager
 def _alone(uuid: str, waiting: Callable[[str], object]) -> Generator[None, None, None]:
+    """Hold the GPU. Raises `SandboxUnavailable` where it has no memory left for what this process does on it."""
+    import torch
+
     from vevolve.kernels import timing_device
 
     with contextlib.ExitStack() as held:
@@ -114,7 +126,11 @@ def _alone(uuid: str, waiting: Callable[[str], object]) -> Generator[None, None,
                 time.sleep(PAUSE_S)
             else:
                 break
-        yield
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            told = str(error).partition(". ")[0]
+            raise SandboxUnavailable(f"Latency cannot be measured: {told}. Others may be using the GPU.") from error
 
 
 def _told() -> dict[str, str]:
@@ -124,7 +140,7 @@ def _told() -> dict[str, str]:
     return {
         **_conditions(),
         "read_tb_s": f"{_roofline().measured / 1e12:.3f}",
-        "others": "; ".join(beside) or "none that the driver tells of",
+        "others": "; ".join(beside) or "none told of",
     }
 
 

@@ -122,4 +122,4 @@ def _line(found: Measurement, place: int) -> str:
     ratio = found.ratios.get(one.label)
     other = found.incumbent[place].problem
     beside = f"{ratio} times the seed's" if ratio else f"the seed's does not count: {other}"
-    return f"latency at {one.label}: {one.latency_us} us, {beside} ({one.mode})"
+    return f"latency at {one.label}: {one.latency_us} us, {beside}; {one.mode}"

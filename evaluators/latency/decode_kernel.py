@@ -212,7 +212,7 @@ class KernelGround:
                 label=label,
                 latency_us=spanned(timing.seconds, 1),
                 calls=len(timing.seconds),
-                mode="launched one by one, by the device's events",
+                mode="launches one by one, by the device's events",
                 floor_us=contest.floor_us,
                 faults=timing.faults,
                 suspect=timing.suspect,

@@ -277,7 +277,7 @@ class Contestant:
             self._begin(self._process)
             if self._hold(self._process, record=not refusal):
                 raise CandidateFault("unstable", "a call was recorded in a CUDA graph once and could not be again")
-            self.mode = f"eager ({refusal})" if refusal else "CUDA graph"
+            self.mode = f"eager: {refusal}" if refusal else "CUDA graph"
         except CandidateFault as fault:
             self.fault = f"{fault.status}: {fault.feedback}"[:1000]
 

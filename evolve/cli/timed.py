@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from vevolve.types import Candidate
 
 
+CONDITIONS = {
+    "name": "{}",
+    "clocks.sm": "SM at {}",
+    "clocks.mem": "memory at {}",
+    "read_tb_s": "which reads {} TB/s",
+    "driver_version": "driver {}",
+    "cuda": "CUDA {}",
+    "torch": "torch {}",
+    "triton": "Triton {}",
+    "others": "other processes on it: {}",
+}
+"""The conditions that people are told, and how. JSON has all."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """Times a program, where that can be done.
@@ -23,26 +37,34 @@ class Watch:
         beside: how that is called.
         absent: why nothing is timed; "" where it is.
         told: whether a reader is to be told why.
+        demanded: whether a time was asked for, so that it is an error where there is none.
         allow_degraded: go on where the sandbox is below its minimum level.
     """
 
     problem: Problem
-    incumbent: Candidate | None
-    beside: str
-    absent: str
-    told: bool
-    allow_degraded: bool
+    incumbent: Candidate | None = None
+    beside: str = ""
+    absent: str = ""
+    told: bool = True
+    demanded: bool = False
+    allow_degraded: bool = False
 
-    def __call__(self, program: Candidate) -> Measurement | None:
-        """Time it. None where that cannot be done."""
+    def __call__(self, program: Candidate) -> Measurement | str:
+        """Time it. Returns why not, where that cannot be done and was not demanded."""
         if self.absent or self.incumbent is None:
-            return None
+            return self.absent
+        from vevolve.errors import SandboxUnavailable
         from vevolve.evaluators.latency import ground
         from vevolve.evolve import stopwatch
 
-        device = stopwatch.gpu(allow_degraded=self.allow_degraded, waiting=_wait)
-        with contextlib.closing(ground(self.problem, device)) as opened:
-            return opened.measure(program, self.incumbent)
+        try:
+            device = stopwatch.gpu(allow_degraded=self.allow_degraded, waiting=_wait)
+            with contextlib.closing(ground(self.problem, device)) as opened:
+                return opened.measure(program, self.incumbent)
+        except SandboxUnavailable as error:
+            if self.demanded:
+                raise
+            return str(error).removeprefix("Latency cannot be measured: ").rstrip(".")
 
 
 def prepare(problem: Problem, wanted: bool | None, against: str | None, allow_degraded: bool) -> Watch:
@@ -69,61 +91,70 @@ def prepare(problem: Problem, wanted: bool | None, against: str | None, allow_de
     if wanted is False:
         if against is not None:
             raise BadInput("--against names what a program is timed beside; leave out --no-latency.")
-        return Watch(problem, None, "", "switched off", False, allow_degraded)
+        return Watch(problem, absent="switched off", told=False)
     if not objectives(problem):
         if asked:
             raise BadInput(f"Programs of {problem.name} cannot be timed: the problem has no latency stage.")
-        return Watch(problem, None, "", "the problem has no latency stage", False, allow_degraded)
+        return Watch(problem, absent="the problem has no latency stage", told=False)
     absent = stopwatch.absent()
     if absent and asked:
         raise SandboxUnavailable(f"Latency cannot be measured: {absent}. Leave out --latency and --against.")
     if absent:
-        return Watch(problem, None, "", absent, True, allow_degraded)
+        return Watch(problem, absent=absent)
     name = problem.name if problem.folder.name == problem.name else str(problem.folder)
     place = locate(against or problem.default_seed, name)
-    return Watch(problem, read_program(place.program), place.name, "", True, allow_degraded)
+    incumbent = read_program(place.program)
+    return Watch(problem, incumbent, place.name, demanded=bool(asked), allow_degraded=allow_degraded)
 
 
-def say(found: Measurement | None, watch: Watch) -> None:
+def say(found: Measurement | str, watch: Watch) -> None:
     """A measurement for people, or one line on why there is none."""
     from vevolve.evolve.cli import render
 
-    if found is None:
+    if isinstance(found, str):
         if watch.told:
-            render.say(f"latency: not measured, {watch.absent}")
+            render.say(f"latency: not measured, {render.line(found, 300)}")
         return
+    beside = render.line(watch.beside)
     for own, other in zip(found.candidate, found.incumbent, strict=True):
-        render.say(f"latency at {own.label}: {_told(own)}")
         ratio = found.ratios.get(own.label)
-        beside = f", {ratio} times that" if ratio else ""
-        render.say(f"  beside {render.line(watch.beside)}: {_told(other)}{beside}")
-    overhead = "" if found.overhead_us is None else f"; an empty call's share is {found.overhead_us:.3g} us"
-    render.say(f"  {found.workload}{overhead}")
-    render.say(f"  protocol {found.version} ({found.protocol[:12]}); " + _conditions(found))
+        render.say(f"latency at {own.label}: {_time(own)}" + (f", {ratio} times {beside}'s" if ratio else ""))
+        render.say(f"  {_worth(own)}")
+        render.say(f"  {beside}: {_time(other)}" + ("" if other.problem else f", {_worth(other)}"))
+    empty = "" if found.overhead_us is None else f"; {found.overhead_us:.3g} us of a step are an empty call's"
+    render.say(f"  on {found.workload}{empty}")
+    render.say(f"  {_conditions(found)}")
 
 
-def to_json(found: Measurement | None, watch: Watch) -> dict[str, Any]:
+def to_json(found: Measurement | str, watch: Watch) -> dict[str, Any]:
     """What the JSON of a verdict gets, where the problem's programs can be timed: a measurement, or why it is none."""
-    if found is None and not watch.told:
-        return {}
-    return {"latency": found.model_dump(mode="json") if found else None, "latency_absent": watch.absent or None}
+    if isinstance(found, str):
+        return {"latency": None, "latency_absent": found} if watch.told else {}
+    return {"latency": found.model_dump(mode="json"), "latency_absent": None}
 
 
-def _told(one: Timed) -> str:
-    """A time with its interval, what the answers were worth, and what is wrong with it."""
+def _time(one: Timed) -> str:
+    """A time with its interval, or what is wrong with it."""
     from vevolve.evolve.cli import render
 
-    time = f"{one.latency_us} us over {one.calls} calls" if one.latency_us else "no time"
-    worth = "".join(f", {name} {value:.4g}" for name, value in one.figures.items())
-    mode = f", {render.line(one.mode, 200)}" if one.mode else ""
-    wrong = f"; DOES NOT COUNT: {render.line(one.problem, 600)}" if one.problem else ""
-    return f"{time}{worth}{mode}{wrong}"
+    time = f"{one.latency_us} us" if one.latency_us else "no time"
+    return f"{time}; DOES NOT COUNT: {render.line(one.problem, 600)}" if one.problem else time
+
+
+def _worth(one: Timed) -> str:
+    """What the timed answers were worth, how many there were, and how they were launched."""
+    from vevolve.evolve.cli import render
+
+    figures = [f"{name} {value:.4g}" for name, value in one.figures.items()]
+    return ", ".join([*figures, f"{one.calls} calls", *([render.line(one.mode, 200)] if one.mode else [])])
 
 
 def _conditions(found: Measurement) -> str:
+    """What the times depend on, in a line."""
     from vevolve.evolve.cli import render
 
-    return render.line(", ".join(f"{name} {value}" for name, value in found.conditions.items()), 600)
+    told = [form.format(value) for key, form in CONDITIONS.items() if (value := found.conditions.get(key))]
+    return render.line(", ".join([*told, f"protocol {found.version} ({found.protocol[:12]})"]), 400)
 
 
 def _wait(words: str) -> None:

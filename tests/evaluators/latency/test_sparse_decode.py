@@ -70,7 +70,7 @@ def test_an_honest_program_has_a_time_with_its_interval_and_what_its_answers_wer
     # A millisecond a call of two layers.
     assert (one.latency_us.low, one.latency_us.middle, one.latency_us.high) == pytest.approx((500, 500, 500))
     assert found.ratios["128 tokens"].middle == pytest.approx(1)
-    assert one.mode == "eager (no CUDA device)" and found.overhead_us == pytest.approx(500)
+    assert one.mode == "eager: no CUDA device" and found.overhead_us == pytest.approx(500)
     # 128 of 768 tokens attended, whose keys were read as well, and an index of 2 x 128 float16 with its header.
     dense = 2 * 2 * 768 * 128 * 2
     assert 128 / 768 < one.figures["traffic"] < 128 / 768 + 4096 / dense

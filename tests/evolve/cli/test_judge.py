@@ -173,10 +173,21 @@ def stand_in(monkeypatch) -> list[tuple[str, str]]:
                 version=1,
                 protocol="0123456789abcdef",
                 workload="one step of attention",
-                candidate=(Timed(program=candidate.id, label=label, latency_us=span, calls=20, faults=wrong),),
-                incumbent=(Timed(program=incumbent.id, label=label, latency_us=span, suspect="too fast"),),
+                candidate=(
+                    Timed(
+                        program=candidate.id,
+                        label=label,
+                        latency_us=span,
+                        calls=20,
+                        figures={"error": 0.125},
+                        mode="eager: a copy",
+                        faults=wrong,
+                    ),
+                ),
+                incumbent=(Timed(program=incumbent.id, label=label, latency_us=span, calls=20, suspect="too fast"),),
                 ratios={} if wrong else {label: Span(low=0.79, middle=0.8, high=0.82)},
-                conditions={"name": "NVIDIA TEST", "clocks.sm": "1980 MHz"},
+                overhead_us=5,
+                conditions={"name": "NVIDIA TEST", "uuid": "GPU-0", "clocks.sm": "1980 MHz"},
             )
 
         def close(self):
@@ -224,11 +235,18 @@ def test_a_run_that_is_to_time_refuses_a_machine_without_a_gpu(vevolve, no_gpu) 
     assert told.code in (1, 2) and "no NVIDIA GPU here" in told.err and not Path("runs").exists()
 
 
-def test_eval_prints_time_interval_ratio_what_is_wrong_and_conditions(vevolve, stand_in) -> None:
+def test_eval_prints_time_interval_and_ratio_first_then_the_incumbent_and_what_times_depend_on(
+    vevolve, stand_in
+) -> None:
     told = vevolve("eval", "decode_kernel/attend_shared")
-    assert "latency at one step: 40 [39, 42] us over 20 calls" in told.out
-    assert "0.8 [0.79, 0.82] times that" in told.out and "DOES NOT COUNT: SUSPECT: too fast" in told.out
-    assert "protocol 1 (0123456789ab); name NVIDIA TEST, clocks.sm 1980 MHz" in told.out
+    lines = told.out[told.out.index("latency at") :].splitlines()
+    assert lines == [
+        "latency at one step: 40 [39, 42] us, 0.8 [0.79, 0.82] times attend_shared's",
+        "  error 0.125, 20 calls, eager: a copy",
+        "  attend_shared: 40 [39, 42] us; DOES NOT COUNT: SUSPECT: too fast",
+        "  on one step of attention; 5 us of a step are an empty call's",
+        "  NVIDIA TEST, SM at 1980 MHz, protocol 1 (0123456789ab)",
+    ]
     found = json.loads(vevolve("eval", "decode_kernel/attend_shared", "--json").out)
     assert found["latency"]["candidate"][0]["latency_us"] == {"low": 39.0, "middle": 40.0, "high": 42.0}
     assert found["latency_absent"] is None
@@ -241,7 +259,25 @@ def test_eval_times_beside_whom_it_is_told_and_says_what_is_at_fault(vevolve, st
     assert stand_in == []
     told = vevolve("eval", "decode_kernel/attend", "--against", "decode_kernel/attend_shared")
     assert told.code == 0 and stand_in[0][1] == shared
-    assert "DOES NOT COUNT: call 3: off the attention" in told.out and "times that" not in told.out
+    assert "DOES NOT COUNT: call 3: off the attention" in told.out and "times attend_shared's" not in told.out
+
+
+def test_a_gpu_on_which_nothing_can_be_timed_costs_no_verdict_and_is_an_error_only_where_a_time_is_demanded(
+    vevolve, stand_in, monkeypatch
+) -> None:
+    from vevolve.errors import SandboxUnavailable
+    from vevolve.evolve import stopwatch
+
+    def taken(**_: object) -> object:
+        raise SandboxUnavailable("Latency cannot be measured: CUDA out of memory.")
+
+    monkeypatch.setattr(stopwatch, "gpu", taken)
+    told = vevolve("eval", "decode_kernel/attend_shared")
+    assert told.code == 0 and "latency: not measured, CUDA out of memory\n" in told.out
+    found = json.loads(vevolve("eval", "decode_kernel/attend_shared", "--json").out)
+    assert found["valid"] and found["latency"] is None and "out of memory" in found["latency_absent"]
+    refused = vevolve("eval", "decode_kernel/attend_shared", "--latency")
+    assert refused.code != 0 and "out of memory" in refused.err and refused.err.count("\n") == 1
 
 
 def test_an_invalid_program_is_not_timed(vevolve, stand_in) -> None:
