@@ -1,7 +1,6 @@
 """A candidate's kernels on a GPU: what the compiler is told, and a case of the size at which time is measured.
 
-This part is used by `benchmarks/decode_kernel.py`. It HAS NOT BEEN RUN on a GPU: none was to be had when it was
-written. What has been run is the compiler, for compute capability 9.0, and every check that needs no device.
+This part is used by `evaluators/latency/decode_kernel.py`, and through it by `benchmarks/decode_kernel.py`.
 """
 
 from __future__ import annotations
