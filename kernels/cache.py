@@ -88,9 +88,7 @@ class Cache:
             BadInput: a length below 1, or a page that is out of range.
         """
         room = self.page * (1 if self.table is None else self.table.shape[1])
-        if int(self.lengths.min()) < 1 or int(self.lengths.max()) > room:
-            words = f"{int(self.lengths.min())} to {int(self.lengths.max())}"
-            raise BadInput(f"Expected lengths of 1 to {room} tokens, got {words}.")
+        within(self.lengths, room)
         if self.table is not None:
             used = torch.arange(self.table.shape[1], device=self.table.device) * self.page < self.lengths[:, None]
             pages = self.table[used]
@@ -131,6 +129,22 @@ def one_device(*tensors: torch.Tensor | None) -> None:
     places = sorted({str(tensor.device) for tensor in tensors if tensor is not None})
     if len(places) > 1:
         raise BadInput(f"Expected all tensors on one device, got {' and '.join(places)}.")
+
+
+def whole_query(query: torch.Tensor, dtype: torch.dtype, shape: tuple[int, int, int], beside: torch.Tensor) -> None:
+    """Raise BadInput unless queries [B, H, G, d] have this type, these B, H and d, and lie where `beside` does."""
+    batch, heads, width = shape
+    whole("query", query, dtype, (batch, heads, None, width))
+    if not query.shape[2]:
+        raise BadInput("Expected at least one query head for each KV head, got none.")
+    one_device(query, beside)
+
+
+def within(lengths: torch.Tensor, most: int) -> None:
+    """Raise BadInput unless all lengths are 1 to so many tokens. Reads from the device, so it waits for it."""
+    least, longest = int(lengths.min()), int(lengths.max())
+    if least < 1 or longest > most:
+        raise BadInput(f"Expected lengths of 1 to {most} tokens, got {least} to {longest}.")
 
 
 def _rows(name: str, tensor: torch.Tensor) -> None:

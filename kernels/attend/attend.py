@@ -17,7 +17,7 @@ from vevolve.kernels.attend import tuning
 from vevolve.kernels.attend.kernel import attend as kernel
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.attend.tuning import Choice
-from vevolve.kernels.cache import Cache, one_device, whole
+from vevolve.kernels.cache import Cache, one_device, whole, whole_query
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 
 
@@ -43,6 +43,27 @@ class Workspace:
             torch.empty(units * splits * rows * 2, dtype=torch.float32, device=device),
             torch.zeros(units, dtype=torch.int32, device=device),
         )
+
+    @staticmethod
+    def enough(given: Workspace | None, units: int, rows: int, splits: int, query: torch.Tensor) -> Workspace:
+        """The one that is given, or a new one, for a call with these sizes and this query.
+
+        Raises:
+            BadInput: no split, or the one that is given is too small or on another device.
+        """
+        if splits < 1:
+            raise BadInput(f"Expected at least one split, got {splits}.")
+        width = query.shape[3]
+        if given is None:
+            return Workspace.of(units, rows, width, splits, query.device)
+        one_device(query, given.partial)
+        if (
+            given.partial.numel() < units * splits * rows * width
+            or given.stats.numel() < units * splits * rows * 2
+            or given.arrivals.numel() < units
+        ):
+            raise BadInput(f"Expected a workspace for {units} units in {splits} splits, got one that is too small.")
+        return given
 
 
 def attend(
@@ -89,11 +110,8 @@ def attend(
     single = ids is not None and ids.dim() == 4
     units, rows = (heads * group, 1) if single else (heads, group)
     choice = choice or chosen(query, cache, ids, grain)
-    if workspace is None:
-        workspace = Workspace.of(batch * units, rows, width, choice.splits, query.device)
-    if workspace.partial.numel() < batch * units * choice.splits * rows * width:
-        raise BadInput(f"Expected a workspace for {choice.splits} splits, got one that is too small.")
-    result, lse = out or (torch.empty_like(query), torch.empty(query.shape[:3], device=query.device))
+    workspace = Workspace.enough(workspace, batch * units, rows, choice.splits, query)
+    result, lse = results(query, out)
     none = cache.lengths
     launch(
         kernel,
@@ -145,6 +163,22 @@ def attend(
     return result, lse
 
 
+def results(
+    query: torch.Tensor, out: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where answers [B, H, G, d] of the query's type and float32 [B, H, G] are written: `out`, or new tensors.
+
+    Raises:
+        BadInput: `out` is of other shapes or types, not contiguous, or on another device.
+    """
+    if out is None:
+        return torch.empty_like(query), torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+    whole("out", out[0], query.dtype, tuple(query.shape))
+    whole("the denominator's logarithm", out[1], torch.float32, tuple(query.shape[:3]))
+    one_device(query, *out)
+    return out
+
+
 def merged_at_once(elements: int, warps: int, registers: int = 64) -> int:
     """Splits whose sums of so many elements are merged at once, a power of two: as many as so many registers hold."""
     return max(1, min(32, registers * 32 * warps // elements))
@@ -182,10 +216,8 @@ def check(
     if query.dim() != 4:
         raise BadInput(f"Expected a query of shape [B, H, G, d], got {list(query.shape)}.")
     batch, heads, group, _ = query.shape
-    whole("query", query, cache.keys.dtype, (cache.batch, cache.heads, None, cache.width))
-    if group < 1:
-        raise BadInput("Expected at least one query head for each KV head, got none.")
-    one_device(query, cache.keys, ids, log_prob, counts)
+    whole_query(query, cache.keys.dtype, (cache.batch, cache.heads, cache.width), cache.keys)
+    one_device(query, ids, log_prob, counts)
     if grain < 1 or grain & (grain - 1):
         raise BadInput(f"Expected a grain of a power of two of tokens, got {grain}.")
     if ids is None:

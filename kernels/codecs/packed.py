@@ -13,11 +13,11 @@ import torch
 import triton.language as tl  # type: ignore[import-untyped]
 
 from vevolve.errors import BadInput
-from vevolve.kernels.attend.attend import Workspace, merged_at_once
+from vevolve.kernels.attend.attend import Workspace, merged_at_once, results
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
-from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
+from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole, whole_query
 from vevolve.kernels.codecs.kernel import attend as kernel
-from vevolve.kernels.launch import launch, options, overlaps, power_of_two
+from vevolve.kernels.launch import cores, launch, options, overlaps, power_of_two
 
 TILE = 128
 WIDTHS_OF_CODES = (2, 4, 8)
@@ -60,13 +60,15 @@ class Packed:
         """Quantise keys and values [B, H, n, d], n a multiple of 128.
 
         Raises:
-            BadInput: shapes, or another number of bits.
+            BadInput: shapes, devices, or another number of bits.
         """
         if bits not in WIDTHS_OF_CODES:
             raise BadInput(f"Expected codes of {WIDTHS_OF_CODES} bits, got {bits}.")
-        if keys.dim() != 4 or keys.shape != values.shape or keys.shape[2] % TILE or keys.shape[3] not in WIDTHS:
+        fits = keys.dim() == 4 and keys.shape == values.shape and keys.shape[3] in WIDTHS
+        if not fits or not keys.shape[2] or keys.shape[2] % TILE:
             words = f"{list(keys.shape)} and {list(values.shape)}"
             raise BadInput(f"Expected keys and values [B, H, a multiple of {TILE}, d in {WIDTHS}], got {words}.")
+        one_device(keys, values)
         key_codes, key_scales = _quantise(_tiled(keys), bits, dim=3)
         value_codes, value_scales = _quantise(_tiled(values), bits, dim=4)
         return Packed(bits, key_codes, key_scales, value_codes, value_scales.transpose(3, 4).contiguous())
@@ -83,7 +85,9 @@ class Packed:
     def workspace(self, query: torch.Tensor) -> Workspace:
         """To keep for calls with queries of this shape."""
         batch, heads, group, width = query.shape
-        return Workspace.of(batch * heads, group, width, self._splits(query), query.device)
+        return Workspace.of(
+            batch * heads, group, width, splits_of(query, self.key_codes, FILL[self.bits]), query.device
+        )
 
     def attend(
         self,
@@ -120,17 +124,15 @@ class Packed:
         batch, heads, tiles, _, width = self.key_codes.shape
         if query.dtype not in DTYPES:
             raise BadInput(f"Expected a query of bfloat16, float16 or float32, got {query.dtype}.")
-        whole("query", query, query.dtype, (batch, heads, None, width))
+        whole_query(query, query.dtype, (batch, heads, width), self.key_codes)
         whole("lengths", lengths, torch.int32, (batch,))
-        one_device(query, lengths, self.key_codes)
+        one_device(query, lengths)
         if checked and bool(((lengths % TILE != 0) | (lengths < TILE) | (lengths > tiles * TILE)).any()):
             raise BadInput(f"Expected lengths of {TILE} to {tiles * TILE} in steps of {TILE}, got {lengths.tolist()}.")
         group = query.shape[2]
-        splits = splits or self._splits(query)
-        workspace = workspace or Workspace.of(batch * heads, group, width, splits, query.device)
-        if workspace.partial.numel() < batch * heads * splits * group * width:
-            raise BadInput(f"Expected a workspace for {splits} splits, got one that is too small.")
-        result, lse = out or (torch.empty_like(query), torch.empty(query.shape[:3], device=query.device))
+        splits = splits or splits_of(query, self.key_codes, FILL[self.bits])
+        workspace = Workspace.enough(workspace, batch * heads, group, splits, query)
+        result, lse = results(query, out)
         mantissa, bias = FORMATS[query.dtype]
         warps = warps or (1 if mantissa else 4)
         widened = INTERPRETED and query.dtype == torch.bfloat16
@@ -178,12 +180,13 @@ class Packed:
         )
         return result, lse
 
-    def _splits(self, query: torch.Tensor) -> int:
-        tiles, units = self.key_codes.shape[2], query.shape[0] * query.shape[1]
-        if query.device.type != "cuda":
-            return min(2, tiles)
-        cores = torch.cuda.get_device_properties(query.device).multi_processor_count
-        return max(1, min(64, FILL[self.bits] * cores // units, tiles // 2))
+
+def splits_of(query: torch.Tensor, codes: torch.Tensor, fill: int) -> int:
+    """Programs that share a head's tiles, of codes [B, H, tiles, ...]: in all `fill` for each core of the GPU."""
+    tiles, units = codes.shape[2], query.shape[0] * query.shape[1]
+    if not cores(query.device):
+        return min(2, tiles)
+    return max(1, min(64, fill * cores(query.device) // units, tiles // 2))
 
 
 def to_words(codes: torch.Tensor, bits: int) -> torch.Tensor:

@@ -20,10 +20,10 @@ import triton.language as tl  # type: ignore[import-untyped]
 from vevolve.errors import BadInput
 from vevolve.kernels.attend.attend import Workspace, merged_at_once
 from vevolve.kernels.attend.merge_kernel import INTERPRETED
-from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
+from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole, whole_query, within
 from vevolve.kernels.codecs.levels import Grid
 from vevolve.kernels.codecs.levels import codebook as codebook
-from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, to_words
+from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, splits_of, to_words
 from vevolve.kernels.codecs.rotated_kernel import attend as kernel
 from vevolve.kernels.codecs.rotated_kernel import turn
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
@@ -83,7 +83,8 @@ class Rotated:
             levels: float32 [4], [16] or [256], ascending, such as from `codebook`; 4 and 16 are rounded to a grid.
 
         Raises:
-            BadInput: shapes, types, another number of levels, or a matrix that is not orthogonal.
+            BadInput: shapes, types, levels of another number, not finite or in disorder, or a matrix that is not
+                orthogonal.
         """
         bits = len(levels).bit_length() - 1
         if bits not in WIDTHS_OF_CODES or len(levels) != 1 << bits:
@@ -95,8 +96,8 @@ class Rotated:
         whole("spin", spin, torch.float32, (width, width))
         whole("levels", levels, torch.float32, (None,))
         one_device(keys, values, spin, levels)
-        if bool((levels[1:] < levels[:-1]).any()):
-            raise BadInput("Expected levels in ascending order, got others; sort them first.")
+        if not bool(levels.isfinite().all() & (levels[1:] >= levels[:-1]).all()):
+            raise BadInput("Expected finite levels in ascending order, got others; sort them first.")
         off = float((spin @ spin.T - torch.eye(width, device=spin.device)).abs().max())
         if not off < ORTHOGONAL:
             raise BadInput(f"Expected an orthogonal matrix to rotate by, got one whose R R^T is off by {off:.2g}.")
@@ -125,7 +126,9 @@ class Rotated:
     def workspace(self, query: torch.Tensor) -> Workspace:
         """To keep for calls with queries of this shape."""
         batch, heads, group, width = query.shape
-        return Workspace.of(batch * heads, group, width, self._splits(query), query.device)
+        return Workspace.of(
+            batch * heads, group, width, splits_of(query, self.key_codes, FILL[self.bits]), query.device
+        )
 
     def attend(
         self,
@@ -160,16 +163,14 @@ class Rotated:
         batch, heads, tiles, _, width = self.key_codes.shape
         if query.dtype not in DTYPES:
             raise BadInput(f"Expected a query of bfloat16, float16 or float32, got {query.dtype}.")
-        whole("query", query, query.dtype, (batch, heads, None, width))
+        whole_query(query, query.dtype, (batch, heads, width), self.key_codes)
         whole("lengths", lengths, torch.int32, (batch,))
-        one_device(query, lengths, self.key_codes)
-        if checked and bool(((lengths < 1) | (lengths > tiles * TILE)).any()):
-            raise BadInput(f"Expected lengths of 1 to {tiles * TILE}, got {lengths.tolist()}.")
+        one_device(query, lengths)
+        if checked:
+            within(lengths, tiles * TILE)
         group = query.shape[2]
-        splits = splits or self._splits(query)
-        workspace = workspace or Workspace.of(batch * heads, group, width, splits, query.device)
-        if workspace.partial.numel() < batch * heads * splits * group * width:
-            raise BadInput(f"Expected a workspace for {splits} splits, got one that is too small.")
+        splits = splits or splits_of(query, self.key_codes, FILL[self.bits])
+        workspace = Workspace.enough(workspace, batch * heads, group, splits, query)
         # Coordinates of unit vectors: float16 holds them more finely than bfloat16.
         exact = query.dtype == torch.float32
         turned = torch.empty_like(query, dtype=torch.float32 if exact else torch.float16)
@@ -244,13 +245,6 @@ class Rotated:
             num_warps=4,
             **options(out.device),
         )
-
-    def _splits(self, query: torch.Tensor) -> int:
-        tiles, units = self.key_codes.shape[2], query.shape[0] * query.shape[1]
-        if query.device.type != "cuda":
-            return min(2, tiles)
-        cores = torch.cuda.get_device_properties(query.device).multi_processor_count
-        return max(1, min(64, FILL[self.bits] * cores // units, tiles // 2))
 
 
 def rotation(width: int, rng: torch.Generator) -> torch.Tensor:

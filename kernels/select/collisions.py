@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from vevolve.errors import BadInput
-from vevolve.kernels.cache import DTYPES, one_device, whole
+from vevolve.kernels.cache import DTYPES, one_device, whole, whole_query
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.gains_kernel import soft_tables
 from vevolve.kernels.select.tables import GAIN, Tables, room_for
@@ -117,7 +117,7 @@ class Collisions(Tables):
         """
         batch, heads, parts, _ = self.codes.shape
         width = self.planes.shape[1]
-        whole("query", query, self.planes.dtype, (batch, heads, None, width))
+        whole_query(query, self.planes.dtype, (batch, heads, width), self.codes)
         if checked:
             self.check_content()
         group, planes = query.shape[2], len(self.planes) // parts

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from vevolve.errors import BadInput
-from vevolve.kernels.cache import one_device, whole
+from vevolve.kernels.cache import one_device, whole, whole_query, within
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.hamming_kernel import prepare, tally
 from vevolve.kernels.select.threshold import Room, Selection
@@ -82,16 +82,24 @@ class Hamming(Selection):
         masks = torch.empty(batch * heads, 1 + MOST_DIGITS, dtype=torch.int32, device=codes.device)
         return Hamming(lengths, sinks, window, room, planes, codes, masks)
 
-    def __call__(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, query: torch.Tensor, checked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose for queries [B, H, G, d]; returns `ids` and `counts`, which the next call overwrites.
 
+        Args:
+            query: contiguous, of the type of the planes, of groups of up to 255.
+            checked: also look at the lengths, which waits for the device.
+
         Raises:
-            BadInput: the query's shape or type, or it is not contiguous.
+            BadInput: the query's shape or type, or it is not contiguous; with `checked` also lengths.
         """
         batch, heads, capacity = self.codes.shape
         width = self.planes.shape[1]
-        whole("query", query, self.planes.dtype, (batch, heads, None, width))
+        whole_query(query, self.planes.dtype, (batch, heads, width), self.codes)
         group, units = query.shape[2], batch * heads
+        if group >= 1 << MOST_DIGITS:
+            raise BadInput(f"Expected groups of up to {(1 << MOST_DIGITS) - 1} query heads, got {group}.")
+        if checked:
+            within(self.lengths, capacity)
         steps = group // 2 if group % 2 == 0 else group
         digits = steps.bit_length()
         launch(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from vevolve.errors import BadInput
-from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole
+from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole, whole_query, within
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.pages_kernel import bound, choose
 
@@ -78,6 +78,8 @@ class Pages:
                 f"Expected 1 to {pages} pages, the first and the newest among them, got {wanted} with {first} and "
                 f"{newest}."
             )
+        if page < 1:
+            raise BadInput(f"Expected pages of at least one token, got {page}.")
         place = lower.device
         return Pages(
             lower,
@@ -91,14 +93,20 @@ class Pages:
             scores=torch.empty(batch, heads, pages, device=place),
         )
 
-    def __call__(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, query: torch.Tensor, checked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose for queries [B, H, G, d]; returns `ids` and `counts`, which the next call overwrites.
 
+        Args:
+            query: contiguous, of the type of the bounds.
+            checked: also look at the lengths, which waits for the device.
+
         Raises:
-            BadInput: the query's shape or type, or it is not contiguous.
+            BadInput: the query's shape or type, or it is not contiguous; with `checked` also lengths.
         """
         batch, heads, pages, width = self.lower.shape
-        whole("query", query, self.lower.dtype, (batch, heads, None, width))
+        whole_query(query, self.lower.dtype, (batch, heads, width), self.lower)
+        if checked:
+            within(self.lengths, pages * self.page)
         group, overlap = query.shape[2], overlaps(query.device)
         launch(
             bound,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from vevolve.errors import BadInput
-from vevolve.kernels.cache import DTYPES, one_device, whole
+from vevolve.kernels.cache import DTYPES, one_device, whole, whole_query
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.gains_kernel import product_tables
 from vevolve.kernels.select.tables import Tables, kept, room_for
@@ -88,15 +88,15 @@ class Product(Tables):
 
         Args:
             query: contiguous, of the type of the codebooks.
-            checked: also look at the codes, which waits for the device; else a code beyond the codebook counts modulo
-                its size.
+            checked: also look at codes and lengths, which waits for the device; else a code beyond the codebook counts
+                modulo its size.
 
         Raises:
-            BadInput: the query's shape or type, or it is not contiguous; with `checked` also codes.
+            BadInput: the query's shape or type, or it is not contiguous; with `checked` also codes and lengths.
         """
         batch, heads, _, parts = self.codes.shape
         entries, span = self.codebooks.shape[-2:]
-        whole("query", query, self.codebooks.dtype, (batch, heads, None, parts * span))
+        whole_query(query, self.codebooks.dtype, (batch, heads, parts * span), self.codes)
         if checked:
             self.check_content()
         launch(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vevolve.errors import BadInput
+from vevolve.kernels.cache import within
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.tables_kernel import bracket, narrow, score, tally
 from vevolve.kernels.select.threshold import MOST_TALLIES, Room, Selection
@@ -163,20 +164,17 @@ class Tables(Selection):
         )
 
     def check_content(self) -> None:
-        """Codes against the tables. Reads from the device, so it waits for it.
+        """Codes, norms and lengths. Reads from the device, so it waits for it.
 
         Raises:
-            BadInput: a code beyond the tables, or a norm that is negative or not finite.
+            BadInput: a code beyond the tables, a norm that is negative or not finite, or a length beyond the capacity.
         """
         entries = self.tables.shape[2]
         if self.high is None and int(self.codes.max()) >= entries:
             raise BadInput(f"Expected codes of 0 to {entries - 1}, got {int(self.codes.max())}.")
         if self.norms is not None and not bool((self.norms.isfinite() & (self.norms >= 0)).all()):
             raise BadInput("Expected norms that are finite and not negative, got others.")
-        longest = self._capacity
-        if int(self.lengths.min()) < 1 or int(self.lengths.max()) > longest:
-            words = f"{int(self.lengths.min())} to {int(self.lengths.max())}"
-            raise BadInput(f"Expected lengths of 1 to {longest} tokens, got {words}.")
+        within(self.lengths, self._capacity)
 
 
 def room_for(

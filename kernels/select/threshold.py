@@ -15,6 +15,8 @@ PROGRAMS = 1024
 """Fewer programs than this leave a GPU idle."""
 MOST_TALLIES = 8192
 """Tallies of a unit, which every program of `emit` adds up."""
+CHUNKS = 32, 32768
+"""Least and greatest tokens of a program: those of a word, and what is counted in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Room:
         """Room to choose `wanted` of `capacity` tokens.
 
         Raises:
-            BadInput: more sinks and window than tokens wanted, none wanted, or more tokens than there is room for.
+            BadInput: more sinks and window than tokens wanted, none wanted, more tokens than there is room for, or a
+                chunk that is no power of two.
         """
         if not 1 <= wanted <= capacity or min(sinks, window) < 0 or sinks + window > wanted:
             raise BadInput(
@@ -65,6 +68,8 @@ class Room:
         units = batch * heads
         if chunk is None:
             chunk = max(LEAST_CHUNK, min(MOST_CHUNK, power_of_two(units * capacity // PROGRAMS)))
+        if chunk & (chunk - 1) or not CHUNKS[0] <= chunk <= CHUNKS[1]:
+            raise BadInput(f"Expected a chunk of a power of two of {CHUNKS[0]} to {CHUNKS[1]} tokens, got {chunk}.")
         chunks = -(-capacity // chunk)
         if chunks > MOST_TALLIES // bins:
             raise BadInput(f"Expected at most {MOST_TALLIES // bins * chunk} tokens of capacity, got {capacity}.")

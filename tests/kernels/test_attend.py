@@ -96,6 +96,33 @@ def test_a_workspace_serves_one_call_after_the_other() -> None:
         assert relative_error(out, naive.attend(query, cache)[0]) < TOLERANCE[FP32]
 
 
+def test_a_workspace_or_a_place_to_write_that_does_not_fit_is_one_clear_error() -> None:
+    cache = cache_of((45,), 2, 64, FP32)
+    query = query_of(cache, 2)
+    # As many numbers, but of one unit in twice the splits.
+    narrow = Workspace.of(1, 2, 64, 2 * SMALL.splits, cache.keys.device)
+    with pytest.raises(BadInput, match="workspace for 2 units"):
+        attend(query, cache, choice=SMALL, workspace=narrow)
+    with pytest.raises(BadInput, match="at least one split"):
+        attend(query, cache, choice=Choice(16, 0, 4, 1))
+    lse = torch.empty(1, 2, 2, device=DEVICE)
+    with pytest.raises(BadInput, match="out of type float32, got float16"):
+        attend(query, cache, choice=SMALL, out=(query.half(), lse))
+    with pytest.raises(BadInput, match="out to be contiguous"):
+        attend(query, cache, choice=SMALL, out=(query.mT.contiguous().mT, lse))
+    with pytest.raises(BadInput, match=r"logarithm of shape \[1, 2, 2\]"):
+        attend(query, cache, choice=SMALL, out=(torch.empty_like(query), lse[..., :1]))
+
+
+def test_results_are_written_where_they_are_wanted() -> None:
+    cache = cache_of((45,), 2, 64, FP32)
+    query = query_of(cache, 2)
+    place = torch.zeros_like(query), torch.zeros(1, 2, 2, device=DEVICE)
+    found = attend(query, cache, choice=SMALL, out=place)
+    assert found[0] is place[0] and found[1] is place[1]
+    assert relative_error(place[0], naive.attend(query, cache)[0]) < TOLERANCE[FP32]
+
+
 def test_probabilities_weigh_a_sample_so_that_the_sums_are_unbiased() -> None:
     # Every token at probability 1/2, with log p = log 1/2: numerator and denominator double alike, lse grows by log 2.
     cache = cache_of((33,), 1, 64, FP32)
@@ -173,9 +200,10 @@ def test_the_fast_path_leaves_out_ids_beyond_the_length() -> None:
     query = query_of(cache, 2)
     ids, _ = choose(cache, 8)
     more = torch.cat([ids, torch.full_like(ids, 40)], dim=-1).contiguous()
-    assert torch.equal(attend(query, cache, ids, choice=SMALL)[1], attend(query, cache, more, choice=SMALL)[1]) or (
-        relative_error(attend(query, cache, more, choice=SMALL)[0], naive.attend(query, cache, ids)[0]) < 1e-5
-    )
+    out, lse = attend(query, cache, more, choice=SMALL)
+    truth, true_lse = naive.attend(query, cache, ids)
+    assert relative_error(out, truth) < 1e-5
+    assert torch.allclose(lse.double(), true_lse, atol=1e-5)
 
 
 def test_the_fastest_setting_is_kept_for_its_class_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

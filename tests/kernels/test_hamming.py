@@ -94,3 +94,11 @@ def test_bad_input_is_one_clear_error() -> None:
         Hamming.of(planes, codes, held, 10)(query.mT.contiguous().mT)
     with pytest.raises(BadInput, match="query of type float32"):
         Hamming.of(planes, codes, held, 10)(query.half())
+    with pytest.raises(BadInput, match="chunk of a power of two of 32 to 32768 tokens, got 1000"):
+        Hamming.of(planes, codes, held, 10, chunk=1000)
+    with pytest.raises(BadInput, match="lengths of 1 to 112 tokens, got 113 to 113"):
+        Hamming.of(planes, codes, held + 13, 10)(query, checked=True)
+    with pytest.raises(BadInput, match="at least one query head"):
+        Hamming.of(planes, codes, held, 10)(query[:, :, :0])
+    with pytest.raises(BadInput, match="groups of up to 255 query heads, got 256"):
+        Hamming.of(planes, codes, held, 10)(query.repeat(1, 1, 64, 1))

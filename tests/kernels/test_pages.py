@@ -73,3 +73,7 @@ def test_bad_input_is_one_clear_error() -> None:
         Pages.of(lower, upper.half(), held, 4)
     with pytest.raises(BadInput, match="bounds"):
         Pages.of(lower[..., :30], upper[..., :30], held, 4)
+    with pytest.raises(BadInput, match="pages of at least one token, got 0"):
+        Pages.of(lower, upper, held, 4, page=0)
+    with pytest.raises(BadInput, match="lengths of 1 to 160 tokens, got 161 to 161"):
+        Pages.of(lower, upper, held + 1, 4)(torch.zeros(1, 1, 1, 64, device=DEVICE), checked=True)

@@ -148,11 +148,13 @@ def test_bad_input_is_one_clear_error() -> None:
         Rotated.of(keys, keys, 2 * rotated.spin, rotated.levels)
     with pytest.raises(BadInput, match="ascending"):
         Rotated.of(keys, keys, rotated.spin, rotated.levels.flip(0))
+    with pytest.raises(BadInput, match="finite levels"):
+        Rotated.of(keys, keys, rotated.spin, torch.cat([rotated.levels[:15], torch.tensor([torch.inf]).to(DEVICE)]))
     with pytest.raises(BadInput, match="d in"):
         Rotated.of(keys[..., :32], keys[..., :32], rotated.spin, rotated.levels)
     with pytest.raises(BadInput, match="spin of type float32, got float16"):
         Rotated.of(keys, keys, rotated.spin.half(), rotated.levels)
-    with pytest.raises(BadInput, match=r"lengths of 1 to 256, got \[257\]"):
+    with pytest.raises(BadInput, match=r"lengths of 1 to 256 tokens, got 257 to 257"):
         rotated.attend(query, held + 1, checked=True)
     with pytest.raises(BadInput, match="query to be contiguous"):
         rotated.attend(query.mT.contiguous().mT, held)

@@ -219,3 +219,7 @@ def test_bad_input_is_one_clear_error() -> None:
         negative(query, checked=True)
     with pytest.raises(BadInput, match="query of shape"):
         soft(query[..., :32].contiguous())
+    with pytest.raises(BadInput, match="at least one query head"):
+        soft(query[:, :, :0])
+    with pytest.raises(BadInput, match="lengths of 1 to 100 tokens, got 101 to 101"):
+        dataclasses.replace(soft, lengths=held + 1)(query, checked=True)
