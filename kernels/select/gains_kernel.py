@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportAssignmentType=false
 """Tables of gains: what a query says about each code of each part, in whole numbers from 0 to 32767."""
 
 import triton

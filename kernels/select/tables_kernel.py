@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportAssignmentType=false
 """Selection by sums of table entries: the passes that score all tokens by a query's tables.
 
 A token has PARTS codes, each below ENTRIES, and a query a table of gains for each part. Gains are whole numbers from 0

@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 # pyright: basic, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportAssignmentType=false
 """What selections share: the best of many scores without a sort, from bins to ids in order.
 
 A token's score is an integer, its distance, of which less is better. Distances are sorted into BINS around where the

@@ -9,7 +9,7 @@ from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
 from vevolve.kernels.cache import Cache
-from vevolve.kernels.codecs.kernel import centre, centring, lift, middle, setting, shifting, slot, surplus
+from vevolve.kernels.codecs.fields import centre, centring, lift, middle, setting, shifting, slot, surplus
 from vevolve.kernels.codecs.packed import FORMATS, TILE, Packed
 
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs an NVIDIA GPU")]
@@ -125,9 +125,17 @@ def test_bad_input_is_one_clear_error() -> None:
     query, packed, held = _case((256,), 1, 4, 64, 4, torch.float32)
     with pytest.raises(BadInput, match="multiple of 128"):
         Packed.of(torch.zeros(1, 1, 100, 64), torch.zeros(1, 1, 100, 64), 4)
+    with pytest.raises(BadInput, match=r"multiple of 128, d in .* got \[1, 1, 0, 64\]"):
+        Packed.of(torch.zeros(1, 1, 0, 64), torch.zeros(1, 1, 0, 64), 4)
     with pytest.raises(BadInput, match=r"codes of \(2, 4, 8\) bits, got 3"):
         Packed.of(torch.zeros(1, 1, 128, 64), torch.zeros(1, 1, 128, 64), 3)
     with pytest.raises(BadInput, match="in steps of 128"):
         packed.attend(query, held + 1, checked=True)
     with pytest.raises(BadInput, match="query to be contiguous"):
         packed.attend(query.mT.contiguous().mT, held)
+    with pytest.raises(BadInput, match="at least one query head"):
+        packed.attend(query[:, :, :0], held)
+    with pytest.raises(BadInput, match="at least one split, got -1"):
+        packed.attend(query, held, splits=-1)
+    with pytest.raises(BadInput, match="workspace for 1 units in 2 splits"):
+        packed.attend(query, held, splits=2, workspace=packed.workspace(query[:, :, :1].contiguous()))
