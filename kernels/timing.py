@@ -37,6 +37,9 @@ PROBES, SHARED = 100, 1.3
 """A slow probe is confirmed by this many without a pause, which span several of the slices of time that a device gives
 to each process: alone they take their quiet time, beside other work about twice that."""
 
+RETIRED_S = 10.0
+"""In which nothing is left running of a process that was ended."""
+
 
 def by_the_wall(call: Callable[[], Answer]) -> tuple[Answer, float]:
     """A `Timer` by this process's clock."""
@@ -126,7 +129,7 @@ def time_in_turn(
             if device.is_busy() and last:
                 # Whoever is about to be asked has no part in it.
                 records[last].faults.append(f"before call {number}: work was left running after the answer")
-                device.retire(last)
+                records[last].faults += device.retire(last)
                 if last == name:
                     continue
             last, record = name, records[name]
@@ -134,7 +137,7 @@ def time_in_turn(
                 answer, took = timer(functools.partial(contestants[name], question))
             except Exception as error:
                 record.faults.append(f"call {number}: {type(error).__name__}: {error}"[:500])
-                device.retire(name)
+                record.faults += device.retire(name)
                 continue
             if device.is_slow():
                 record.slow += 1
@@ -143,7 +146,7 @@ def time_in_turn(
             if wrong := check(question, answer):
                 record.faults.append(f"call {number}: {wrong}")
             if record.faults:
-                device.retire(name)
+                record.faults += device.retire(name)
             elif turn >= warm_up:
                 record.seconds.append(took)
                 if roofline and bytes_moved:
@@ -185,13 +188,15 @@ class _Device:
     def is_busy(self) -> bool:
         return self.is_slow() and self.is_shared()
 
-    def retire(self, name: str, within_s: float = 10.0) -> None:
-        """End a contestant and wait until nothing of it is left running."""
+    def retire(self, name: str) -> list[str]:
+        """End a contestant and wait until nothing of it is left running. Returns what is wrong where work goes on."""
         if self.end:
             self.end(name)
-        until = time.monotonic() + within_s
-        while self.is_shared() and time.monotonic() < until:
-            pass
+        until = time.monotonic() + RETIRED_S
+        while self.is_shared():
+            if time.monotonic() > until:
+                return ["the device was at work after its process had ended too: another program may be using it"]
+        return []
 
 
 def _suspicion(seconds: Sequence[float], floors: Sequence[float]) -> str:

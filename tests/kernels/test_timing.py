@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vevolve.errors import VEvolveError
-from vevolve.kernels import timing_device
+from vevolve.kernels import timing, timing_device
 from vevolve.kernels.timing import Timing, same_point, time_in_turn
 from vevolve.kernels.timing_figures import Roofline, median_interval, ratio_interval
 from vevolve.kernels.timing_poison import Poison
@@ -200,6 +200,15 @@ def test_work_left_running_is_a_fault_of_who_left_it() -> None:
     found = contest(clock, contestants)
     assert "left running" in found["cheat"].faults[0] and found["honest"].counts
     assert found["honest"].median.middle == 5
+
+
+def test_work_that_goes_on_without_its_process_is_told_to_be_maybe_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "RETIRED_S", 0.0)
+    clock = Clock()
+    found = contest(clock, {"one": clock.contestant("one", 1, leaves=1e9)})["one"]
+    assert len(found.faults) == 2 and "another program may be using it" in found.faults[1] and not found.counts
+    ended = contest(clock := Clock(), {"one": clock.contestant("one", 1, leaves=900)})["one"]
+    assert len(ended.faults) == 1
 
 
 def test_a_little_work_left_after_most_answers_is_a_fault_and_after_one_is_not() -> None:
