@@ -102,11 +102,7 @@ def alone(name: str, folder: Path | None = None) -> Generator[None, None, None]:
     """
     word = re.sub(r"[^A-Za-z0-9-]", "_", name)
     path = (folder or Path(tempfile.gettempdir())) / f"vevolve-device-{word}.lock"
-    before = os.umask(0)
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    finally:
-        os.umask(before)
+    handle = _opened(path)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,6 +112,18 @@ def alone(name: str, folder: Path | None = None) -> Generator[None, None, None]:
         yield
     finally:
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """A file that everybody may open. To one that is there, another user's say, many kernels refuse `O_CREAT`."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path, flags)
+    before = os.umask(0)
+    try:
+        return os.open(path, flags | os.O_CREAT, 0o666)
+    finally:
+        os.umask(before)
 
 
 def others(device: int, ours: Collection[int]) -> list[str]:

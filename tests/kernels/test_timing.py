@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,6 +117,22 @@ def test_two_processes_do_not_time_on_one_device_and_the_lock_goes_with_its_hold
         other.wait()
     with timing_device.alone("GPU-1/x", tmp_path):
         assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_device_that_another_user_timed_on_before_is_held_where_kernels_protect_shared_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def protected(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT and path.exists():
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", protected)
+    for _ in range(2):
+        with timing_device.alone("GPU-4", tmp_path):
+            assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o666]
 
 
 def test_an_error_while_a_device_is_held_is_that_error(tmp_path: Path) -> None:
