@@ -52,7 +52,8 @@ def test_a_program_without_a_look_at_its_tensors_is_recorded_in_a_graph_and_fast
     looking = Candidate(plain.source.replace("    ids = choose(", "    float(query.sum())\n    ids = choose("))
     found = ground.measure(plain, looking)
     assert problems(found) == ["", ""]
-    assert found.candidate[0].mode == "CUDA graph" and found.incumbent[0].mode.startswith("eager")
+    assert found.candidate[0].mode == "CUDA graph" and found.incumbent[0].mode.startswith("eager: ")
+    assert "float(query.sum())" in found.incumbent[0].mode, "the line that kept it from being recorded"
     assert found.ratios["128 tokens"].high < 1
 
 
