@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from vevolve.kernels.cache import Cache
@@ -11,6 +12,8 @@ from vevolve.kernels.cache import Cache
 TOLERANCE = {torch.bfloat16: 1e-2, torch.float16: 1e-2, torch.float32: 1e-5}
 """Relative L2 error of an output."""
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs an NVIDIA GPU")]
+"""Marks of a case of a size at which something shows that small ones hide, too large for the interpreter."""
 
 
 def cache_of(

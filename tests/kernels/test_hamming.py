@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.kernels.cases import DEVICE
+from tests.kernels.cases import DEVICE, ON_GPU
 
 from vevolve.errors import BadInput
 from vevolve.kernels.select import naive
@@ -28,6 +28,7 @@ def _case(lengths: tuple[int, ...], heads: int, group: int, width: int, seed: in
         pytest.param((2049,), 2, 3, 128, 41, id="G3"),
         pytest.param((1500,), 1, 8, 64, 200, id="G8"),
         pytest.param((700, 20), 2, 5, 64, 30, id="shorter-than-the-sample-G5"),
+        pytest.param((65536, 40001), 2, 4, 128, 1310, id="long", marks=ON_GPU),
     ],
 )
 def test_the_tokens_are_those_of_a_stable_sort(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
+from tests.kernels.cases import DEVICE, ON_GPU, TOLERANCE, relative_error
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
 from vevolve.kernels.cache import Cache
 from vevolve.kernels.codecs.fields import centre, centring, lift, middle, setting, shifting, slot, surplus
 from vevolve.kernels.codecs.packed import FORMATS, TILE, Packed
-
-on_gpu = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs an NVIDIA GPU")]
 
 
 def _case(
@@ -37,9 +35,9 @@ def _case(
         pytest.param((128,), 1, 9, 96, 2, torch.bfloat16, id="2-bits-G9-d96"),
         pytest.param((256,), 1, 2, 64, 8, torch.float16, id="8-bits-G2"),
         # What is attended to averages out, and what tensor cores cut off adds up.
-        pytest.param((131072, 65536), 2, 4, 128, 4, torch.bfloat16, id="4-bits-long", marks=on_gpu),
-        pytest.param((131072,), 1, 4, 128, 2, torch.bfloat16, id="2-bits-long", marks=on_gpu),
-        pytest.param((131072,), 1, 4, 128, 8, torch.float16, id="8-bits-long", marks=on_gpu),
+        pytest.param((131072, 65536), 2, 4, 128, 4, torch.bfloat16, id="4-bits-long", marks=ON_GPU),
+        pytest.param((131072,), 1, 4, 128, 2, torch.bfloat16, id="2-bits-long", marks=ON_GPU),
+        pytest.param((131072,), 1, 4, 128, 8, torch.float16, id="8-bits-long", marks=ON_GPU),
     ],
 )
 def test_attention_over_codes_is_attention_over_what_they_unpack_to(

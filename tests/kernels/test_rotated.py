@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.kernels.cases import DEVICE, TOLERANCE, relative_error
+from tests.kernels.cases import DEVICE, ON_GPU, TOLERANCE, relative_error
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive
@@ -36,6 +36,7 @@ def _case(
         pytest.param((1, 200), 1, 2, 64, 8, torch.bfloat16, id="8-bits-ragged-G2"),
         pytest.param((65, 129), 1, 9, 96, 2, torch.bfloat16, id="2-bits-ragged-G9-d96"),
         pytest.param((400,), 1, 4, 256, 4, torch.float16, id="4-bits-d256"),
+        pytest.param((65536, 40001), 2, 4, 128, 4, torch.bfloat16, id="4-bits-long", marks=ON_GPU),
     ],
 )
 def test_attention_over_codes_is_attention_over_what_they_unpack_to(

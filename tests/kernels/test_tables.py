@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 import torch
-from tests.kernels.cases import DEVICE
+from tests.kernels.cases import DEVICE, ON_GPU
 
 from vevolve.errors import BadInput
 from vevolve.kernels.select import collisions, naive, product
 from vevolve.kernels.select.collisions import Collisions
 from vevolve.kernels.select.product import Product
-from vevolve.kernels.select.tables import BINS, GAIN, Tables
+from vevolve.kernels.select.tables import BINS, GAIN, Tables, room_for
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 SHAPES = [
@@ -44,12 +44,19 @@ def _product(
 
 
 def _collisions(
-    lengths: tuple[int, ...], heads: int, group: int, width: int, dtype: torch.dtype, planes: int, normed: bool
+    lengths: tuple[int, ...],
+    heads: int,
+    group: int,
+    width: int,
+    dtype: torch.dtype,
+    planes: int,
+    normed: bool,
+    tables: int = 4,
 ) -> tuple[torch.Tensor, Collisions]:
     query, keys, held = _drawn(lengths, heads, group, width)
     rng = torch.Generator().manual_seed(9)
-    normals = torch.randn(4 * planes, width, generator=rng).to(DEVICE)
-    low, high = collisions.encode(keys, normals, 4)
+    normals = torch.randn(tables * planes, width, generator=rng).to(DEVICE)
+    low, high = collisions.encode(keys, normals, tables)
     norms = (0.5 + torch.rand(low.shape[0], heads, max(lengths), generator=rng)).half().to(DEVICE) if normed else None
     select = Collisions.of(normals.to(dtype), low, high, held, 40, 3, 5, norms=norms, passes=2, chunk=1024)
     return query.to(dtype), select
@@ -62,6 +69,15 @@ def _distances(select: Tables, codes: torch.Tensor, b: int, h: int) -> torch.Ten
     if select.norms is None:
         return tables.shape[2] * GAIN - total
     return 0x7F800000 - (total.float() * select.norms[b, h, :n].float()).view(torch.int32).long()
+
+
+def _codes(select: Collisions) -> torch.Tensor:
+    """Buckets int32 [B, H, n, tables]."""
+    codes = select.codes.int()
+    if select.high is not None:
+        parts = [(select.high.int() >> (2 * place) & 3) << 8 for place in range(4)]
+        codes = codes + torch.stack(parts, dim=3).flatten(2, 3)
+    return codes.transpose(2, 3)
 
 
 def _found(select: Tables, b: int, h: int) -> set[int]:
@@ -107,15 +123,51 @@ def test_collisions_choose_by_tables_that_are_softmaxes(
     select(query, checked=True)
     truth = naive.soft_tables(query, select.planes, 4, select.tau) * GAIN / (group * select.likeliest)
     assert (select.tables.view(truth.shape).double() - truth).abs().max() < 1
-    codes = select.codes.int()
-    if select.high is not None:
-        parts = [(select.high.int() >> (2 * place) & 3) << 8 for place in range(4)]
-        codes = codes + torch.stack(parts, dim=3).flatten(2, 3)
+    codes = _codes(select)
     for b in range(len(lengths)):
         for h in range(heads):
             low, shift = select.room.frames.view(len(lengths), heads, 2)[b, h].tolist()
-            distances = _distances(select, codes.transpose(2, 3), b, h)
+            distances = _distances(select, codes, b, h)
             assert _found(select, b, h) == naive.nearest(distances, 40, 3, 5, low, shift, BINS)
+
+
+LONG = [
+    pytest.param((2100, 700), id="two-chunks"),
+    pytest.param((65536, 40001), id="long", marks=ON_GPU),
+]
+
+
+def _lack(select: Tables, codes: torch.Tensor, b: int, h: int) -> int:
+    """By how much the worst token that was chosen by its score is worse than the best that was left out."""
+    distances = _distances(select, codes, b, h)
+    chosen = torch.zeros(len(distances), dtype=torch.bool)
+    chosen[list(_found(select, b, h))] = True
+    assert chosen[: select.sinks].all() and chosen[len(chosen) - select.window :].all()
+    free, chosen = (each[select.sinks : len(chosen) - select.window] for each in (distances.cpu(), chosen))
+    return int(free[chosen].max() - free[~chosen].min())
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("lengths", LONG)
+def test_no_token_left_out_is_better_than_a_chosen_one_by_the_resolution(lengths: tuple[int, int], passes: int) -> None:
+    query, few = _product(lengths, 2, 4, 128, BF16, own=False, passes=passes)
+    few = dataclasses.replace(few, room=room_for(2, 2, lengths[0], lengths[0] // 50, 3, 5, None, few.codes))
+    few(query)
+    _, soft = _collisions(lengths, 2, 4, 128, BF16, 10, True, 60 if lengths[0] > 10000 else 4)
+    norms = soft.norms
+    assert norms is not None
+    many = Collisions.of(
+        soft.planes, soft.codes, soft.high, soft.lengths, lengths[0] // 50, 3, 5, norms=norms, passes=passes
+    )
+    many(query)
+    buckets = _codes(many)
+    for b in range(2):
+        for h in range(2):
+            assert _lack(few, few.codes, b, h) < int(few.resolution[b, h])
+            assert _lack(many, buckets, b, h) < int(many.resolution[b, h])
+    for select in (few, many):
+        assert not select.misled.any()
+        assert (select.resolution > 1).all() or passes > 1
 
 
 @pytest.mark.parametrize(("parts", "entries"), [(3, 16), (16, 8), (2, 2), (8, 256)])
