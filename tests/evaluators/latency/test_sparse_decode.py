@@ -11,7 +11,8 @@ import pytest
 
 from vevolve.evaluators.latency import FAMILY, Device, Measurement
 from vevolve.evaluators.latency.cache import Cache, Sizes
-from vevolve.evaluators.latency.sparse_decode import OBJECTIVES, SparseGround, unpacked
+from vevolve.evaluators.latency.contestant import unpacked
+from vevolve.evaluators.latency.sparse_decode import OBJECTIVES, SparseGround
 from vevolve.evaluators.programs import read_program
 from vevolve.evaluators.sparse_decode.problem import problem
 from vevolve.types import Candidate, CandidateFault, Frame, Seed
