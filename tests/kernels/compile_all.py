@@ -36,17 +36,22 @@ DISASSEMBLER = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "c
 
 
 def compiled(kernel: Any, *arguments: Any, **named: Any) -> Any:
-    """What Triton makes for an H200 of a kernel that would be launched with these arguments."""
+    """What Triton makes for an H200 of a kernel that would be launched with these arguments.
+
+    Whole numbers that are 1 are constants, as in a launch.
+    """
     signature: dict[str, str] = {}
+    constants = {name: value for name, value in named.items() if name in kernel.arg_names}
     hints: dict[tuple[int], list[list[Any]]] = {}
     for place, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
         if isinstance(value, torch.Tensor):
             signature[name] = "*" + TYPES[value.dtype]
+        elif isinstance(value, int) and value == 1 and name not in (kernel.do_not_specialize or ()):
+            constants[name] = value
         else:
             signature[name] = "fp32" if isinstance(value, float) else "i32"
         if isinstance(value, torch.Tensor) or (isinstance(value, int) and value and value % 16 == 0):
             hints[(place,)] = [["tt.divisibility", 16]]
-    constants = {name: value for name, value in named.items() if name in kernel.arg_names}
     choices = {name: value for name, value in named.items() if name not in kernel.arg_names}
     signature |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(kernel, signature, constants, hints)
@@ -105,11 +110,15 @@ def calls(kind: torch.dtype, width: int) -> None:
     given = Given(torch.zeros(1, 2, 64, dtype=torch.int32))
     attend(query, cache, given.ids, torch.zeros(1, 2, 64))
     codes = torch.zeros(1, 2, 4096, dtype=torch.int32)
-    Hamming.of(torch.zeros(2, width, BITS, dtype=kind), codes, lengths, 9)(query)
+    normals = torch.zeros(2, width, BITS, dtype=kind)
+    Hamming.of(normals, codes, lengths, 1, sinks=0)(query)
+    Hamming.of(normals, codes, lengths, 9)(query)
     corners = torch.zeros(2, 1, 2, 64, width, dtype=kind)
     Pages.of(corners[0], corners[1], lengths, 9)(query)
     books = torch.zeros(2, 2, 64, width // 2, dtype=kind)
-    Product.of(books, bytes_[:, :, :2].mT.contiguous(), lengths, 64, passes=2)(query)
+    pairs = bytes_[:, :, :2].mT.contiguous()
+    Product.of(books, pairs, lengths, 1, sinks=1)(query)
+    Product.of(books, pairs, lengths, 64, passes=2)(query)
     planes, norms = torch.zeros(600, width, dtype=kind), torch.zeros(1, 2, 4096, dtype=torch.float16)
     high = bytes_[:, :, :15].contiguous()
     Collisions.of(planes, bytes_, high, lengths, 64, norms=norms)(query)

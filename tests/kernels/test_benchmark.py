@@ -28,9 +28,7 @@ def test_the_plot_is_drawn_of_what_is_written(monkeypatch: pytest.MonkeyPatch, t
     assert [figure.kind(name) for name in names] == ["select", "select + attend", "attend", "codes", "dense"]
 
 
-def test_instructions_are_counted_for_every_warp(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_instructions_are_counted_for_every_warp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     compiled = importlib.import_module("compiled")
     kinds = compiled.by_kind(Counter(["LDGSTS", *["LOP3", "HMMA"] * 4, "BRA"]), 2)
