@@ -41,9 +41,11 @@ def popcount(bits):
 
 @triton.jit
 def sampled(spot, length, SAMPLE: tl.constexpr):
-    """The tokens of a sample at these spots of it, runs of 8 at equal distances; some lie beyond a short length."""
-    apart = tl.maximum(length // (SAMPLE // RUN) // RUN * RUN, RUN)
-    return spot // RUN * apart + spot % RUN
+    """The tokens of a sample at these spots of it, runs of 8 spread over the whole length; beyond it where that is less
+    than the sample."""
+    # What is multiplied has no sign: dividing it is a shift.
+    runs = (spot // RUN).to(tl.uint32) * tl.maximum(length, SAMPLE).to(tl.uint32) // SAMPLE
+    return runs.to(tl.int32) * RUN + spot % RUN
 
 
 @triton.jit

@@ -57,6 +57,16 @@ def test_a_selection_that_is_mostly_forced_or_nearly_everything_is_not_misled(
     assert int(select.misled) == 0
 
 
+def test_the_sample_reaches_the_newest_tokens_of_any_length() -> None:
+    # Just short of twice the sample; all of the best are in the last third.
+    query, planes, codes, held = _case((2040,), 1, 1, 64)
+    codes[:, :, 1400::2] = encode(query, planes)
+    select = Hamming.of(planes, codes, held, 200, sinks=0, chunk=1024)
+    ids, _ = select(query)
+    assert set(ids[0, 0].tolist()) == naive.hamming(query, planes, codes, held, 200, sinks=0)[0][0]
+    assert int(select.misled) == 0
+
+
 def test_a_second_call_answers_the_second_query() -> None:
     query, planes, codes, held = _case((1500,), 1, 4, 64)
     select = Hamming.of(planes, codes, held, 40, chunk=1024)
