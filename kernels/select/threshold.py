@@ -11,7 +11,7 @@ from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.threshold_kernel import emit
 
 LEAST_CHUNK, MOST_CHUNK = 1024, 4096
-PROGRAMS = 1024
+PROGRAMS = 512
 """Fewer programs than this leave a GPU idle."""
 MOST_TALLIES = 8192
 """Tallies of a unit, which every program of `emit` adds up."""
