@@ -117,7 +117,8 @@ def score_tile(
     """Scores of a tile by queries [d, rows], times factor: a tuple of [CHUNK, rows], parts within chunks."""
     step = tl.load(scales + column, column < WIDTH, 0.0).to(tl.float32) * factor
     zero = tl.load(scales + WIDTH + column, column < WIDTH, 0.0).to(tl.float32) * factor
-    scaled = (q.to(tl.float32) * step[:, None]).to(KIND)
+    # Rounded on a GPU. The interpreter, which would cut bfloat16 off, does not round.
+    scaled = (q.to(tl.float32) * step[:, None]).to(DOT)
     base = tl.sum(q.to(tl.float32) * (zero + middle(BITS, MANTISSA) * step)[:, None], axis=0)[None, :] + tl.zeros(
         (CHUNK, ROWS_PADDED), tl.float32
     )
@@ -129,10 +130,10 @@ def score_tile(
             score = base
             if MANTISSA:
                 lifted = tl.full((CHUNK, WIDTH_PADDED), -lift(part, BITS, MANTISSA, FIELD), DOT)
-                score = tl.dot(lifted, scaled.to(DOT), score, input_precision=PRECISION)
+                score = tl.dot(lifted, scaled, score, input_precision=PRECISION)
             for digit in tl.static_range(BITS // FIELD):
                 found = numbers(keys, BITS * part + FIELD * digit, FIELD, KIND, MANTISSA, BIAS, PAIRED, False)
-                worth = scaled.to(DOT) * (1 << (FIELD * digit))
+                worth = scaled * (1 << (FIELD * digit))
                 score = tl.dot(found.to(DOT), worth, score, input_precision=PRECISION)
             scores = scores + (score,)  # noqa: RUF005 (as above)
     return scores
@@ -234,12 +235,12 @@ def attend(
                 step = steps[part * (WORDS // CHUNK) + chunk].to(tl.float32)
                 zero = zeros[part * (WORDS // CHUNK) + chunk].to(tl.float32)
                 weight = tl.exp2(scores[chunk * PARTS + part] - top[None, :])
-                stepped = (weight * step[:, None]).to(KIND)
+                stepped = (weight * step[:, None]).to(DOT)
                 masses += weight
                 offsets += weight * (zero + centre(BITS, MANTISSA, FIELD) * step)[:, None]
                 for digit in tl.static_range(BITS // FIELD):
                     found = numbers(values, BITS * part + FIELD * digit, FIELD, KIND, MANTISSA, BIAS, PAIRED, True)
-                    worth = stepped.to(DOT) * (1 << (FIELD * digit))
+                    worth = stepped * (1 << (FIELD * digit))
                     held = tl.dot(found.to(DOT), worth, held, input_precision=PRECISION)
     held += tl.sum(offsets, axis=0)[None, :]
 
