@@ -11,12 +11,21 @@ from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.threshold_kernel import emit
 
 LEAST_CHUNK, MOST_CHUNK = 1024, 4096
-PROGRAMS = 512
-"""Fewer programs than this leave a GPU idle."""
 MOST_TALLIES = 8192
 """Tallies of a unit, which every program of `emit` adds up."""
 CHUNKS = 32, 32768
 """Least and greatest tokens of a program: those of a word, and what is counted in 16 bits."""
+
+
+def chunk_for(tokens: int) -> int:
+    """Tokens of a program by those of all units, a power of two. With few programs a GPU idles, and many in turn each
+    begin anew: the square of what was fastest on an H200 was twice the number of tokens or a little more, from 262,144
+    of these (1,024) over 1,048,576 and 2,097,152 (2,048) to 8,388,608 (4,096).
+    """
+    chunk = LEAST_CHUNK
+    while chunk < MOST_CHUNK and chunk * chunk < 2 * tokens:
+        chunk *= 2
+    return chunk
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Room:
             )
         units = batch * heads
         if chunk is None:
-            chunk = max(LEAST_CHUNK, min(MOST_CHUNK, power_of_two(units * capacity // PROGRAMS)))
+            chunk = chunk_for(units * capacity)
         if chunk & (chunk - 1) or not CHUNKS[0] <= chunk <= CHUNKS[1]:
             raise BadInput(f"Expected a chunk of a power of two of {CHUNKS[0]} to {CHUNKS[1]} tokens, got {chunk}.")
         chunks = -(-capacity // chunk)
