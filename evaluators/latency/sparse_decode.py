@@ -2,8 +2,8 @@
 
 A call asks for one step of several layers, each with a fresh query: so caches are cold in every layer as they are in
 decoding, and the way to the process and back is paid once for all of them; its share is told beside the times
-(`overhead_us`) and not subtracted. The index is built before; where a whole call can be recorded in a CUDA graph it is, and in a process of
-its own it is found out whether.
+(`overhead_us`) and not subtracted. The index is built before. Where a whole call can be recorded in a CUDA graph it is;
+a process of its own finds out whether.
 
 Every timed answer is verified (`contestant`). Some, chosen in secret, are asked again of the metered twin (`twin`).
 """
