@@ -17,6 +17,7 @@ from vevolve.types import Objective
 BLUE, ORANGE, GREY = "#0072B2", "#C25100", "#9AA1A9"
 COLUMN_INCHES = 3.3
 """The width of a column of most two-column papers."""
+EXISTS = "{} exists already; name another file with --out, or remove it first."
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,16 @@ def figure(archive: Archive, split: str, family: str = "") -> Figure:
 
 
 def write(drawn: Figure, path: Path) -> None:
-    """Write a figure that fits a paper's column, as .png, .svg or .pdf.
+    """Write a figure that fits a paper's column, as a new .png, .svg or .pdf file.
 
     Raises:
-        BadInput: another suffix, or the disk refuses.
+        BadInput: another suffix, a file that exists already, or the disk refuses.
         MissingDependency: matplotlib is not installed.
     """
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise BadInput(f"A figure is written as .png, .svg or .pdf, not as '{path.name}'.")
+    if path.exists():
+        raise BadInput(EXISTS.format(path))
     try:
         import matplotlib
     except ImportError as error:
@@ -120,7 +123,10 @@ def write(drawn: Figure, path: Path) -> None:
                 scale("log")
         axes.spines[["top", "right"]].set_visible(False)
         try:
-            canvas.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+            with path.open("xb") as file:
+                canvas.savefig(file, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
+        except FileExistsError as error:
+            raise BadInput(EXISTS.format(path)) from error
         except OSError as error:
             raise BadInput(f"Cannot write the figure {path}: {error.strerror or error}.") from error
         finally:

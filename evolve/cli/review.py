@@ -46,7 +46,7 @@ def report(
 def plot(
     run: Run = None,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="A .png, .svg or .pdf file, as wide as a paper's column.")
+        Path, typer.Option(metavar="FILE", help="A new .png, .svg or .pdf file, as wide as a paper's column.")
     ] = Path("front.svg"),
     split: Annotated[
         str | None, typer.Option(metavar="search|select", help="By default select where it has points.")

@@ -69,6 +69,15 @@ def test_plot_writes_a_figure(vevolve, run: Path, tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "front.svg").read_text()
 
 
+@pytest.mark.parametrize("chosen", [[], ["--out", "mine.pdf"]], ids=["default", "named"])
+def test_a_figure_is_never_drawn_over_another_file(vevolve, run: Path, tmp_path: Path, chosen: list[str]) -> None:
+    file = tmp_path / (chosen[-1] if chosen else "front.svg")
+    file.write_text("mine")
+    outcome = vevolve("plot", *chosen)
+    assert outcome.code == 2 and f"{file.name} exists already" in outcome.err
+    assert file.read_text() == "mine"
+
+
 def test_notes_and_pins_are_kept_beside_the_run_and_removed_with_it(vevolve, run: Path) -> None:
     id = first(vevolve)
     assert vevolve("note", id[:8], "looks right").code == vevolve("pin", id[:8]).code == 0
