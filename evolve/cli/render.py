@@ -137,7 +137,8 @@ def _processes(count: int) -> str:
 def layers(found: Verdict) -> None:
     """The per-layer breakdown, where a report holds one: `points`, by family and point, each with a list `layers`.
 
-    Points stand in the order of the verdict, and a column that says the same in every row is left out.
+    Points stand in the order of the verdict, layers in the model's; a column that says the same in every row is left
+    out.
     """
     from vevolve.evolve.cli.tables import table
 
@@ -145,7 +146,7 @@ def layers(found: Verdict) -> None:
     order = {point.label: place for place, point in enumerate(found.points)}
     for family, by_label in (found.report.get("points") or {}).items():
         for label in sorted(by_label, key=lambda label: order.get(label, len(order))):
-            for layer in by_label[label].get("layers", ()):
+            for layer in sorted(by_label[label].get("layers", ()), key=_depth):
                 averaged = {key: sum(v) / len(v) if isinstance(v, list) and v else v for key, v in layer.items()}
                 rows.append({"workload": family, "point": label, **averaged})
     if rows:
@@ -154,6 +155,12 @@ def layers(found: Verdict) -> None:
         shown = [key for key in rows[0] if len(rows) == 1 or any(row.get(key) != rows[0][key] for row in rows)]
         figures = [key for key in shown if key not in ("workload", "point")]
         table(shown, [[number(row.get(key)) for key in shown] for row in rows], right=figures)
+
+
+def _depth(layer: dict[str, Any]) -> float:
+    """Where a layer stands; rows that do not tell keep their order."""
+    number = layer.get("layer")
+    return number if isinstance(number, int | float) else 0
 
 
 def code(text: str, language: str = "python") -> None:

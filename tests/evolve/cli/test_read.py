@@ -321,6 +321,17 @@ def test_the_layers_of_a_verdict_name_their_split(capsys) -> None:
     assert "by layer on the search split, averaged over KV heads:\n" in capsys.readouterr().out
 
 
+def test_layers_stand_in_the_models_order_and_rows_without_a_number_in_their_own(capsys) -> None:
+    def column(layers: list[dict[str, object]]) -> list[str]:
+        report = {"points": {"recorded": {"32 tokens": {"layers": layers}}}}
+        capsys.readouterr()
+        render.layers(problem.verdict(Point(label="32 tokens", split="search", sum_radii=1.0), report=report))
+        return [row.split()[0] for row in capsys.readouterr().out.splitlines()[2:]]
+
+    assert column([{"layer": number, "error": number / 8} for number in (8, 21, 12, 2)]) == ["2", "8", "12", "21"]
+    assert column([{"part": "z", "error": 0.5}, {"part": "a", "error": 0.25}]) == ["z", "a"]
+
+
 def test_a_gain_that_is_rounding_alone_is_not_shown(vevolve, run: Path) -> None:
     with Archive.open(run, write=True) as archive:
         verdict = problem.verdict(Point(label="26 circles", split="search", sum_radii=1.0))
