@@ -161,14 +161,14 @@ def _refuted(statement: Statement, draws: Any, limits: Any) -> np.ndarray[Any, n
 
 def _conclude(candidate: str, statement: Statement, found: Sequence[Examined], fault: Fault | None) -> Concluded:
     if not found:
-        what = "no document was examined" if fault is None else f"{fault.status} on document 0: {fault.feedback}"
+        what = "no document was examined" if fault is None else f"{fault.status} on document 1: {fault.feedback}"
         return Concluded(candidate=candidate, issued=False, documents=0, reason=what)
     documents = [one.model_dump() for one in found]
     figures = checker.figures(statement.model_dump(), documents)
     whole = statement.method == "betting" or len(found) == statement.documents
     issued = fault is None and whole and bool(figures["passes"])
     if fault is not None:
-        reason = f"{fault.status} on document {len(found)}: {fault.feedback}"
+        reason = f"{fault.status} on document {len(found) + 1}: {fault.feedback}"
     elif issued:
         reason = f"every head and the tokens passed after {len(found)} documents"
     else:

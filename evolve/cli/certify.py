@@ -333,12 +333,17 @@ def _report(found: Outcome, out: Path | None) -> None:
 
 
 def _figures(found: dict[str, Any]) -> str:
-    """The pooled rate never stands alone: it hides heads that fail half of the time."""
+    """What was found, in words.
+
+    The pooled rate never stands alone: it hides heads that fail half of the time. The upper limits are corrected by
+    their number and the tests need not be, so that a limit above delta is no contradiction: it is said which is which.
+    """
     return (
-        f"{found['heads_passed']} of {found['heads']} heads passed. Worst: {found['worst_head']}, over epsilon in "
-        f"{found['worst_head_rate']:.2%} of its units, at most {found['worst_head_upper']:.2%} (all heads and the "
-        f"tokens at once). All heads pooled {found['pooled_rate']:.2%}. Tokens differ at {found['token_rate']:.2%} of "
-        f"steps, at most {found['token_upper']:.2%}."
+        f"{found['heads_passed']} of {found['heads']} heads passed, each tested by itself against delta. Worst: "
+        f"{found['worst_head']}, over epsilon in {found['worst_head_rate']:.2%} of its units. All heads pooled "
+        f"{found['pooled_rate']:.2%}. Tokens differ at {found['token_rate']:.2%} of steps. Upper limits that hold for "
+        f"all heads and the tokens at once, so looser than those tests and not what is certified: "
+        f"{found['worst_head_upper']:.2%} for the worst head, {found['token_upper']:.2%} for the tokens."
     )
 
 
@@ -397,11 +402,12 @@ def _rerun(certificate: dict[str, Any], path: Path, count: int, workers: int | N
         if why := same_setting(registered, benches.setting(candidate, sealing)):
             raise CertificateRejected(f"{path}: its documents cannot be examined again here: {why}.")
         for one, difference in compare(documents, lambda keys: benches.examine(candidate, sealing, keys)):
+            number = one["document"] + 1  # from 1, as `certify` counts them
             if difference:
                 raise CertificateRejected(
-                    f"{path} is rejected: document {one['document']} examined again: {difference}. On another kind of "
+                    f"{path} is rejected: document {number} examined again: {difference}. On another kind of "
                     "processor, units next to epsilon may differ by rounding."
                 )
-            sys.stderr.write(f"document {one['document']} gives the same outcome\n")
+            sys.stderr.write(f"document {number} gives the same outcome\n")
     drawn = "1 document" if len(documents) == 1 else f"{len(documents)} documents"
     return f"{drawn} drawn and examined again: same text, same outcome of every unit"

@@ -89,7 +89,7 @@ def test_a_crash_on_a_document_ends_the_attempt_without_a_certificate(archive: A
 
     plan = Plan(epsilon=0.1, delta=0.1)
     found = attempts.attempt(archive, lab.CANDIDATE, lab.setting(), plan, crashes).concluded
-    assert not found.issued and found.reason == "crash on document 35: division by zero"
+    assert not found.issued and found.reason == "crash on document 36: division by zero"
 
 
 def test_too_few_documents_are_refused_with_the_number_needed_and_nothing_is_logged(archive: Archive, lab: Any) -> None:

@@ -79,6 +79,10 @@ def test_a_program_is_certified_verified_and_its_documents_give_the_same_again(
     certificate = certificates.read(tmp_path / "c.json")
     generator = certificate["log"]["rows"][0]["event"]["generator"]
     assert (generator["layers"], generator["heads"], generator["group"]) == ([0, 1], 2, 2)
+    tests, _, limits = out.partition("Upper limits that hold for all heads and the tokens at once")
+    assert "4 of 4 heads passed, each tested by itself against delta" in tests
+    assert "at most" not in tests.partition("heads passed")[2]
+    assert limits.startswith(", so looser than those tests and not what is certified: ")
     assert "proved" not in out.lower() and "replay" not in out.lower()
 
     ledger = next((tmp_path / "runs/certificates").iterdir())
@@ -87,6 +91,9 @@ def test_a_program_is_certified_verified_and_its_documents_give_the_same_again(
     )
     assert code == 0, err
     assert "accepted" in out and "same outcome of every unit" in out and "0 earlier attempts" in out
+    picked = chosen([row["event"] for row in certificate["log"]["rows"][2:-1]], 2)
+    told = [int(number) for number in re.findall(r"document (\d+) gives the same outcome", err)]
+    assert told == [one["document"] + 1 for one in picked]
 
     code, out, err = invoke(capsys, "audit", "c.json", "--workers", "1", "--allow-degraded", "--json")
     assert code == 0, err
