@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from vevolve.evaluators.contract import Problem
     from vevolve.sandbox import Sandbox
     from vevolve.types import Candidate, Verdict
+
+QUESTIONS = 2
+"""Questions of every kind that a program is asked inside a model."""
 
 check = typer.Typer(help="Check a problem.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -77,9 +81,11 @@ def evaluate(
     watch = timed.prepare(loaded, latency if model is None else False, against, allow_degraded)
     with open_sandbox(loaded, allow_degraded) as sandbox:
         if model is not None:
-            verdict = judge(
-                loaded, sandbox.subject(program), point or loaded.headline, Seed(b"vevolve eval"), model=model
-            )
+            label = point or loaded.headline
+            if loaded.headline:  # else it has no model stage, and is refused
+                sys.stderr.write(f"{render.clean(_work(model, label))}\n")
+            subject = sandbox.subject(program)
+            verdict = judge(loaded, subject, label, Seed(b"vevolve eval"), model=model, each=QUESTIONS)
         else:
             verdict = _examine(loaded, sandbox, program, traces or [], split)
     if as_json:
@@ -92,6 +98,17 @@ def evaluate(
             timed.say(watch(program), watch)
     if not verdict.valid:
         raise typer.Exit(1)
+
+
+def _work(model: str, label: str) -> str:
+    """What is to be done inside a model. How long it takes depends on program, model and machine: nobody knows."""
+    from vevolve.evaluators.inside.cases import KINDS, TOKENS
+
+    questions = QUESTIONS * len(KINDS)
+    return (
+        f"Judging inside {model} at {label}: {questions + 2} contexts of at most {TOKENS:,} tokens (held-out prose and "
+        f"code, {questions} questions), each read by the model and then compressed by the program."
+    )
 
 
 def _examine(problem: Problem, sandbox: Sandbox, program: Candidate, traces: list[Path], split: str) -> Verdict:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -142,6 +143,33 @@ def test_a_model_for_a_problem_without_a_model_stage_is_refused_before_it_is_loa
     outcome = vevolve("eval", "circle_packing/grid", "--model", "no/such-model")
     assert outcome.code == 2
     assert "circle_packing has no model stage" in outcome.err
+    assert "Judging" not in outcome.err
+
+
+def test_eval_in_a_model_says_first_how_much_there_is_to_do(vevolve, monkeypatch) -> None:
+    from vevolve.evaluators.inside.cases import cases
+    from vevolve.evaluators.inside.stage import DECLARED
+
+    asked: dict[str, int] = {}
+
+    def judge(problem, subject, label, seed, *, model, each):
+        asked["each"] = each
+        return problem.invalid("stopped here", "wrong")
+
+    monkeypatch.setattr("vevolve.evaluators.inside.stage.judge", judge)
+    outcome = vevolve("eval", "sparse_decode/quest", "--model", "mine", "--point", "64 tokens", "--json")
+    words = SimpleNamespace(
+        name="mine",
+        longest=4_096,
+        encode=lambda text: range(len(text.split())),
+        prompt=lambda user, prefix: user + prefix,
+    )
+    drawn = cases(words, "select", DECLARED, each=asked["each"])
+    questions = sum(case.task != "text" for case in drawn)
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("Judging inside mine at 64 tokens: ")]
+    assert f"{len(drawn)} contexts of at most 1,000 tokens" in line and f"{questions} questions" in line
+    assert max(len(case.context) for case in drawn) <= 1_000
+    assert json.loads(outcome.out)["status"] == "wrong"
 
 
 # --------------------------------------------------------------------------------------------------------- latency
