@@ -182,8 +182,9 @@ class Run:
         level = archive.started.containment.level
         if containment.level != level:
             raise ArchiveError(
-                f"Run {self.directory.name} was measured at containment level {level}, and this machine now gives "
-                f"{containment.level}; two levels never mix in one archive. Start a new run, or resume where it began."
+                f"The run '{self.directory.name}' was measured at containment level {level}, and this machine now "
+                f"gives {containment.level}; two levels never mix in one archive. Start a new run, or resume where it "
+                "began."
             )
         secret = self.directory.secret()
         if commitment(secret) != archive.started.seed_commitment:

@@ -98,18 +98,18 @@ def agreed(started: Started, found: Timekeeper | None, name: str, why: str) -> T
         return None
     if found is None:
         raise ArchiveError(
-            f"Run {name} times what it promotes on a GPU ({began.gpu}), and nothing can be timed here: "
+            f"The run '{name}' times what it promotes on a GPU ({began.gpu}), and nothing can be timed here: "
             f"{why or 'it was not asked for'}. Resume it where it began."
         )
     here = found.latency
     if here.gpu != began.gpu:
         raise ArchiveError(
-            f"Run {name} was timed on {began.gpu}, and this machine has {here.gpu}: times would not compare. Resume it "
-            "where it began, or start a new run."
+            f"The run '{name}' was timed on {began.gpu}, and this machine has {here.gpu}: times would not compare. "
+            "Resume it where it began, or start a new run."
         )
     if (here.version, here.protocol, here.objectives) != (began.version, began.protocol, began.objectives):
         raise ArchiveError(
-            f"The protocol of latency has changed since run {name} began (hash {here.protocol[:12]}, was "
+            f"The protocol of latency has changed since the run '{name}' began (hash {here.protocol[:12]}, was "
             f"{began.protocol[:12]}): times would not compare. Start a new run."
         )
     return found

@@ -176,7 +176,7 @@ def test_a_clock_that_breaks_ends_the_run_and_no_number_of_it_is_kept(go):
 RESUMES = {
     "no GPU": (
         None,
-        r"times what it promotes on a GPU \(a GPU\), and nothing can be timed here: .*Resume it",
+        r"^The run '.*' times what it promotes on a GPU \(a GPU\), and nothing can be timed here: .*Resume it",
     ),
     "another GPU": (Keeper(gpu="other"), "was timed on a GPU, and this machine has other"),
     "another protocol": (Keeper(protocol="q" * 64), "The protocol of latency has changed"),
