@@ -57,10 +57,11 @@ class Packed:
 
     @staticmethod
     def of(keys: torch.Tensor, values: torch.Tensor, bits: int) -> Packed:
-        """Quantise keys and values [B, H, n, d], n a multiple of 128.
+        """Quantise keys and values [B, H, n, d], n a multiple of 128. Waits for the device.
 
         Raises:
-            BadInput: shapes, devices, or another number of bits.
+            BadInput: shapes, types, devices, another number of bits, or numbers that float16, in which scales are
+                kept, does not hold.
         """
         if bits not in WIDTHS_OF_CODES:
             raise BadInput(f"Expected codes of {WIDTHS_OF_CODES} bits, got {bits}.")
@@ -68,10 +69,31 @@ class Packed:
         if not fits or not keys.shape[2] or keys.shape[2] % TILE:
             words = f"{list(keys.shape)} and {list(values.shape)}"
             raise BadInput(f"Expected keys and values [B, H, a multiple of {TILE}, d in {WIDTHS}], got {words}.")
-        one_device(keys, values)
+        of_one_type(keys, values)
         key_codes, key_scales = _quantise(_tiled(keys), bits, dim=3)
         value_codes, value_scales = _quantise(_tiled(values), bits, dim=4)
+        for name, scales in (("keys", key_scales), ("values", value_scales)):
+            if not bool(scales.isfinite().all()):
+                raise BadInput(f"Expected {name} that are finite and within the reach of float16, got others.")
         return Packed(bits, key_codes, key_scales, value_codes, value_scales.transpose(3, 4).contiguous())
+
+    def check(self) -> tuple[int, int, int, int]:
+        """B, H, tiles and d, where codes and scales fit each other; costs no work on the device.
+
+        Raises:
+            BadInput: shapes, types, strides or alignment of what did not come from `of`.
+        """
+        if self.bits not in WIDTHS_OF_CODES or self.key_codes.dim() != 5:
+            words = f"{list(self.key_codes.shape)} of {self.bits}"
+            raise BadInput(f"Expected codes [B, H, tiles, words, d] of {WIDTHS_OF_CODES} bits, got {words}.")
+        batch, heads, tiles, _, width = self.key_codes.shape
+        shape = batch, heads, tiles, TILE * self.bits // 16, width
+        whole("key_codes", self.key_codes, torch.int16, shape)
+        whole("value_codes", self.value_codes, torch.int16, shape)
+        whole("key_scales", self.key_scales, torch.float16, (batch, heads, tiles, 2, width))
+        whole("value_scales", self.value_scales, torch.float16, (batch, heads, tiles, 2, TILE))
+        one_device(self.key_codes, self.value_codes, self.key_scales, self.value_scales)
+        return batch, heads, tiles, width
 
     def unpack(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values as they are read back, float32 [B, H, n, d]."""
@@ -121,7 +143,7 @@ class Packed:
         Raises:
             BadInput: shapes, types or strides; with `checked` also lengths.
         """
-        batch, heads, tiles, _, width = self.key_codes.shape
+        batch, heads, tiles, width = self.check()
         if query.dtype not in DTYPES:
             raise BadInput(f"Expected a query of bfloat16, float16 or float32, got {query.dtype}.")
         whole_query(query, query.dtype, (batch, heads, width), self.key_codes)
@@ -179,6 +201,16 @@ class Packed:
             **options(query.device),
         )
         return result, lse
+
+
+def of_one_type(keys: torch.Tensor, values: torch.Tensor) -> None:
+    """Raise BadInput unless keys and values are of one type that can be cached, and on one device."""
+    if keys.dtype not in DTYPES or values.dtype != keys.dtype:
+        raise BadInput(
+            "Expected keys and values of one type out of bfloat16, float16 and float32, got "
+            f"{keys.dtype} and {values.dtype}; convert them first."
+        )
+    one_device(keys, values)
 
 
 def splits_of(query: torch.Tensor, codes: torch.Tensor, fill: int) -> int:

@@ -23,7 +23,7 @@ from vevolve.kernels.attend.merge_kernel import INTERPRETED
 from vevolve.kernels.cache import DTYPES, WIDTHS, one_device, whole, whole_query, within
 from vevolve.kernels.codecs.levels import Grid
 from vevolve.kernels.codecs.levels import codebook as codebook
-from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, splits_of, to_words
+from vevolve.kernels.codecs.packed import CHUNK, TILE, WIDTHS_OF_CODES, from_words, of_one_type, splits_of, to_words
 from vevolve.kernels.codecs.rotated_kernel import attend as kernel
 from vevolve.kernels.codecs.rotated_kernel import turn
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
@@ -34,6 +34,8 @@ TURNED = 16, 32
 """Rows and coordinates that a program turns."""
 ORTHOGONAL = 1e-3
 """How far R R^T may be from the identity."""
+LONGEST = 65504
+"""Norm of a vector, the greatest that float16 holds."""
 TINY = 2.0**-24
 """What 1 is worth when its bits are read as a float16."""
 
@@ -83,8 +85,8 @@ class Rotated:
             levels: float32 [4], [16] or [256], ascending, such as from `codebook`; 4 and 16 are rounded to a grid.
 
         Raises:
-            BadInput: shapes, types, levels of another number, not finite or in disorder, or a matrix that is not
-                orthogonal.
+            BadInput: shapes, types, levels of another number, not finite or in disorder, a matrix that is not
+                orthogonal, or vectors whose norm float16 does not hold.
         """
         bits = len(levels).bit_length() - 1
         if bits not in WIDTHS_OF_CODES or len(levels) != 1 << bits:
@@ -95,7 +97,8 @@ class Rotated:
         width = keys.shape[3]
         whole("spin", spin, torch.float32, (width, width))
         whole("levels", levels, torch.float32, (None,))
-        one_device(keys, values, spin, levels)
+        of_one_type(keys, values)
+        one_device(keys, spin, levels)
         if not bool(levels.isfinite().all() & (levels[1:] >= levels[:-1]).all()):
             raise BadInput("Expected finite levels in ascending order, got others; sort them first.")
         off = float((spin @ spin.T - torch.eye(width, device=spin.device)).abs().max())
@@ -114,6 +117,25 @@ class Rotated:
             torch.tensor([*table, -1], dtype=torch.int32).to(spin.device),
             *coded,
         )
+
+    def check(self) -> tuple[int, int, int, int]:
+        """B, H, tiles and d, where codes and norms fit each other; costs no work on the device.
+
+        Raises:
+            BadInput: shapes, types, strides or alignment of what did not come from `of`.
+        """
+        if self.bits not in WIDTHS_OF_CODES or self.key_codes.dim() != 5:
+            words = f"{list(self.key_codes.shape)} of {self.bits}"
+            raise BadInput(f"Expected codes [B, H, tiles, words, d] of {WIDTHS_OF_CODES} bits, got {words}.")
+        batch, heads, tiles, _, width = self.key_codes.shape
+        for name, codes, norms in (
+            ("key", self.key_codes, self.key_norms),
+            ("value", self.value_codes, self.value_norms),
+        ):
+            whole(f"{name}_codes", codes, torch.int16, (batch, heads, tiles, TILE * self.bits // 16, width))
+            whole(f"{name}_norms", norms, torch.float16, (batch, heads, tiles, TILE))
+            one_device(self.spin, codes, norms)
+        return batch, heads, tiles, width
 
     def unpack(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values as they are read back, float32 [B, H, tiles * 128, d]."""
@@ -160,7 +182,7 @@ class Rotated:
         Raises:
             BadInput: shapes, types or strides; with `checked` also lengths.
         """
-        batch, heads, tiles, _, width = self.key_codes.shape
+        batch, heads, tiles, width = self.check()
         if query.dtype not in DTYPES:
             raise BadInput(f"Expected a query of bfloat16, float16 or float32, got {query.dtype}.")
         whole_query(query, query.dtype, (batch, heads, width), self.key_codes)
@@ -262,6 +284,8 @@ def _quantise(
     padded = torch.nn.functional.pad(vectors.float(), (0, 0, 0, -n % TILE))
     tiled = padded.reshape(batch, heads, -1, TILE, width)
     norms = torch.linalg.vector_norm(tiled, dim=-1)
+    if not bool((norms <= LONGEST).all()):
+        raise BadInput(f"Expected finite vectors of norms up to {LONGEST}, got one of {float(norms.max()):.3g}.")
     unit = (tiled / norms.clamp(min=1e-30)[..., None]) @ spin.T
     codes = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2).int()
-    return to_words(codes, bits), norms.clamp(max=65504).half()
+    return to_words(codes, bits), norms.half()

@@ -177,6 +177,8 @@ class VAttention:
             sure, drawn = (_choice(cache, units, group, min(int(count), capacity)) for count in (wanted + tried, tried))
             # With what is kept for sure, as many slots as a power of two.
             choices = sure, replace(drawn, splits=max(1, power_of_two(drawn.splits) - 1))
+        if min(choice.splits for choice in choices) < 1:
+            raise BadInput(f"Expected at least one split, got {choices[0].splits} and {choices[1].splits}.")
         shares = [
             [error / z if z else UNPROMISED for error, z in (line[:2], line[2:])]
             for line in promised(mode, epsilon, delta)
@@ -227,12 +229,16 @@ class VAttention:
             out [B, H, G, d] and the natural logarithm of the denominator, float32 [B, H, G].
 
         Raises:
-            BadInput: the query's shape or type, or it is not contiguous; with `checked` also ids out of range or twice.
+            BadInput: shape or type of the query or of what was chosen, or it is not contiguous; with `checked` also
+                ids out of range or twice, and counts beyond the list.
         """
         cache, group = self.cache, self.group
         whole("query", query, cache.keys.dtype, (cache.batch, cache.heads, group, cache.width))
         one_device(query, cache.keys)
         ids, counts = self.predictor(query)
+        whole("the predictor's ids", ids, torch.int32, (cache.batch, cache.heads, None))
+        whole("the predictor's counts", counts, torch.int32, (cache.batch, cache.heads))
+        one_device(query, ids, counts)
         if checked:
             cache.check_content()
             self._check_chosen(ids, counts)
@@ -377,6 +383,9 @@ class VAttention:
         }
 
     def _check_chosen(self, ids: torch.Tensor, counts: torch.Tensor) -> None:
+        least, most = int(counts.min()), int(counts.max())
+        if least < 0 or most > ids.shape[2]:
+            raise BadInput(f"Expected the predictor's counts in 0 to {ids.shape[2]}, got {least} to {most}.")
         for b, length in enumerate(self.cache.lengths.tolist()):
             for h in range(self.cache.heads):
                 found = ids[b, h, : int(counts[b, h])]

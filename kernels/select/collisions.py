@@ -81,6 +81,8 @@ class Collisions(Tables):
         if planes.dtype not in DTYPES:
             raise BadInput(f"Expected planes of bfloat16, float16 or float32, got {planes.dtype}.")
         whole("planes", planes, planes.dtype, (None, None))
+        if not parts:
+            raise BadInput("Expected low bits of at least one table, got none.")
         count = len(planes) // parts
         if len(planes) % parts or not 1 <= count <= MOST_PLANES:
             raise BadInput(f"Expected 1 to {MOST_PLANES} planes for each of {parts} tables, got {len(planes)} planes.")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from vevolve.errors import BadInput
-from vevolve.kernels.cache import one_device, whole, whole_query, within
+from vevolve.kernels.cache import DTYPES, one_device, whole, whole_query, within
 from vevolve.kernels.launch import launch, options, overlaps, power_of_two
 from vevolve.kernels.select.hamming_kernel import prepare, tally
 from vevolve.kernels.select.threshold import Room, Selection
@@ -76,8 +76,8 @@ class Hamming(Selection):
         one_device(planes, codes, lengths)
         if capacity % MULTIPLE:
             raise BadInput(f"Expected room for a multiple of {MULTIPLE} tokens, got {capacity}.")
-        if not planes.is_floating_point():
-            raise BadInput(f"Expected planes of a floating type, got {planes.dtype}.")
+        if planes.dtype not in DTYPES:
+            raise BadInput(f"Expected planes of bfloat16, float16 or float32, got {planes.dtype}.")
         room = Room.of(batch, heads, capacity, wanted, sinks, window, BINS, chunk, codes.device)
         masks = torch.empty(batch * heads, 1 + MOST_DIGITS, dtype=torch.int32, device=codes.device)
         return Hamming(lengths, sinks, window, room, planes, codes, masks)

@@ -68,6 +68,8 @@ class Product(Tables):
         whole("lengths", lengths, torch.int32, (batch,))
         if codebooks.dtype not in DTYPES:
             raise BadInput(f"Expected codebooks of bfloat16, float16 or float32, got {codebooks.dtype}.")
+        if not parts:
+            raise BadInput("Expected codes of at least one part, got none.")
         own = (batch,) if codebooks.dim() == 5 else ()
         whole("codebooks", codebooks, codebooks.dtype, (*own, heads, parts, None, None))
         one_device(codebooks, codes, lengths)

@@ -99,6 +99,8 @@ def test_bad_input_is_one_clear_error() -> None:
         Hamming.of(planes, codes.long(), held, 10)
     with pytest.raises(BadInput, match="multiple of 16 tokens, got 100"):
         Hamming.of(planes, codes[:, :, :100].contiguous(), held, 10)
+    with pytest.raises(BadInput, match="planes of bfloat16, float16 or float32"):
+        Hamming.of(planes.double(), codes, held, 10)
     with pytest.raises(BadInput, match="sinks and window among them, got 3 with 4 and 0"):
         Hamming.of(planes, codes, held, 3)
     with pytest.raises(BadInput, match="query to be contiguous"):

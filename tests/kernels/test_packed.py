@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from tests.kernels.cases import DEVICE, ON_GPU, TOLERANCE, relative_error
@@ -137,3 +139,32 @@ def test_bad_input_is_one_clear_error() -> None:
         packed.attend(query, held, splits=-1)
     with pytest.raises(BadInput, match="workspace for 1 units in 2 splits"):
         packed.attend(query, held, splits=2, workspace=packed.workspace(query[:, :, :1].contiguous()))
+
+
+def test_caches_of_mixed_types_or_beyond_float16_are_one_clear_error() -> None:
+    keys = torch.ones(1, 1, 128, 64, device=DEVICE)
+    for other in (keys.half(), keys.int()):
+        with pytest.raises(BadInput, match="keys and values of one type"):
+            Packed.of(keys, other, 4)
+    with pytest.raises(BadInput, match="keys and values of one type"):
+        Packed.of(keys.int(), keys.int(), 4)
+    for wrong in (1e6, torch.nan, torch.inf):
+        broken = keys.clone()
+        broken[0, 0, 5, 3] = wrong
+        with pytest.raises(BadInput, match="values that are finite and within the reach of float16"):
+            Packed.of(keys, broken, 4)
+
+
+def test_codes_and_scales_that_do_not_fit_each_other_are_one_clear_error() -> None:
+    query, packed, held = _case((256,), 1, 4, 64, 4, torch.float32)
+    codes = packed.key_codes
+    shifted = torch.empty(codes.numel() + 1, dtype=codes.dtype, device=DEVICE)[1:].view(codes.shape)
+    for words, changed in (
+        ("key_codes to be contiguous", dataclasses.replace(packed, key_codes=codes.mT.contiguous().mT)),
+        ("key_codes to start at a multiple of 16", dataclasses.replace(packed, key_codes=shifted)),
+        ("key_codes of shape", dataclasses.replace(packed, bits=2)),
+        ("of .2, 4, 8. bits", dataclasses.replace(packed, bits=3)),
+        ("value_scales of type float16", dataclasses.replace(packed, value_scales=packed.value_scales.float())),
+    ):
+        with pytest.raises(BadInput, match=words):
+            changed.attend(query, held)

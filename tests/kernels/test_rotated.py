@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from tests.kernels.cases import DEVICE, ON_GPU, TOLERANCE, relative_error
@@ -159,3 +161,27 @@ def test_bad_input_is_one_clear_error() -> None:
         rotated.attend(query, held + 1, checked=True)
     with pytest.raises(BadInput, match="query to be contiguous"):
         rotated.attend(query.mT.contiguous().mT, held)
+
+
+def test_vectors_that_the_codes_cannot_hold_are_one_clear_error() -> None:
+    _, rotated, _ = _case((256,), 1, 4, 64, 4, torch.float32)
+    keys = torch.ones(1, 1, 100, 64, device=DEVICE)
+    with pytest.raises(BadInput, match="keys and values of one type"):
+        Rotated.of(keys, keys.half(), rotated.spin, rotated.levels)
+    for wrong in (1e6, torch.nan, torch.inf):
+        broken = keys.clone()
+        broken[0, 0, 5, 3] = wrong
+        with pytest.raises(BadInput, match="norms up to 65504"):
+            Rotated.of(keys, broken, rotated.spin, rotated.levels)
+
+
+def test_codes_and_norms_that_do_not_fit_each_other_are_one_clear_error() -> None:
+    query, rotated, held = _case((256,), 1, 4, 64, 4, torch.float32)
+    codes = rotated.value_codes
+    for words, changed in (
+        ("value_codes to be contiguous", dataclasses.replace(rotated, value_codes=codes.mT.contiguous().mT)),
+        ("key_codes of shape", dataclasses.replace(rotated, bits=8)),
+        ("key_norms of type float16", dataclasses.replace(rotated, key_norms=rotated.key_norms.float())),
+    ):
+        with pytest.raises(BadInput, match=words):
+            changed.attend(query, held)

@@ -247,6 +247,8 @@ def test_bad_input_is_one_clear_error() -> None:
         Product.of(books, codes.int(), held, 10)
     with pytest.raises(BadInput, match="256 centroids, got 12"):
         Product.of(books[:, :, :12].contiguous(), codes, held, 10)
+    with pytest.raises(BadInput, match="at least one part, got none"):
+        Product.of(books[:, :0].contiguous(), codes[..., :0].contiguous(), held, 10)
     with pytest.raises(BadInput, match="sinks and window among them, got 0 with 4 and 0"):
         Product.of(books, codes, held, 0)
     with pytest.raises(BadInput, match="codes to be contiguous"):
@@ -263,6 +265,8 @@ def test_bad_input_is_one_clear_error() -> None:
         Collisions.of(soft.planes, soft.codes, None, held, 10)
     with pytest.raises(BadInput, match="1 to 10 planes for each of 4 tables, got 35 planes"):
         Collisions.of(soft.planes[:35], soft.codes, soft.high, held, 10)
+    with pytest.raises(BadInput, match="at least one table, got none"):
+        Collisions.of(soft.planes, soft.codes[:, :, :0].contiguous(), None, held, 10)
     with pytest.raises(BadInput, match="temperature above 0"):
         Collisions.of(soft.planes, soft.codes, soft.high, held, 10, tau=0.0)
     assert soft.norms is not None

@@ -12,6 +12,7 @@ from tests.kernels.cases import DEVICE, TOLERANCE, cache_of, choose, query_of, r
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive as attend_naive
+from vevolve.kernels.attend.tuning import Choice
 from vevolve.kernels.cache import Cache
 from vevolve.kernels.sample import naive
 from vevolve.kernels.sample.promises import promised
@@ -255,3 +256,26 @@ def test_bad_input_is_one_clear_error() -> None:
     predictor.ids[0, 0, 0] = 300
     with pytest.raises(BadInput, match=r"ids in 0 to 299 at \[0, 0\], got"):
         step(query, checked=True)
+
+
+def test_a_predictor_whose_lists_cannot_be_read_is_one_clear_error() -> None:
+    cache = cache_of((300,), 2, 64, FP32)
+    query, predictor = query_of(cache, 2), given(cache, 11)
+    ids, counts = predictor.ids, predictor.counts
+    for words, chosen in (
+        ("predictor's ids of type int32, got int64", Given(ids.long(), counts)),
+        ("predictor's counts of type int32, got int64", Given(ids, counts.long())),
+        ("predictor's ids to be contiguous", Given(ids.mT.contiguous().mT, counts)),
+        ("predictor's counts of shape", Given(ids, counts[:, :1].contiguous())),
+    ):
+        with pytest.raises(BadInput, match=words):
+            VAttention.of(cache, chosen, 2, 0.1, 0.1)(query)
+    for more in (1, -12):
+        with pytest.raises(BadInput, match="predictor's counts in 0 to 11"):
+            VAttention.of(cache, Given(ids, counts + more), 2, 0.1, 0.1)(query, checked=True)
+
+
+def test_no_split_is_one_clear_error() -> None:
+    cache = cache_of((300,), 2, 64, FP32)
+    with pytest.raises(BadInput, match="at least one split, got 2 and 0"):
+        VAttention.of(cache, given(cache, 11), 2, 0.1, 0.1, choices=(Choice(16, 2, 4, 1), Choice(16, 0, 4, 1)))
