@@ -49,14 +49,17 @@ class Workspace:
         """The one that is given, or a new one, for a call with these sizes and this query.
 
         Raises:
-            BadInput: no split, or the one that is given is too small or on another device.
+            BadInput: no split, or the one that is given is of other types, too small, or on another device.
         """
         if splits < 1:
             raise BadInput(f"Expected at least one split, got {splits}.")
         width = query.shape[3]
         if given is None:
             return Workspace.of(units, rows, width, splits, query.device)
-        one_device(query, given.partial)
+        whole("the workspace's sums", given.partial, torch.float32, (None,))
+        whole("the workspace's stats", given.stats, torch.float32, (None,))
+        whole("the workspace's arrivals", given.arrivals, torch.int32, (None,))
+        one_device(query, given.partial, given.stats, given.arrivals)
         if (
             given.partial.numel() < units * splits * rows * width
             or given.stats.numel() < units * splits * rows * 2
@@ -97,8 +100,9 @@ def attend(
 
     Returns:
         out [B, H, G, d] of the query's type, and the natural logarithm of the denominator, float32 [B, H, G]. A head
-        for which no token is left gets NaN and -inf. Without `checked`, an id beyond the sequence's length is left out,
-        and a page table that points outside of the cache reads outside of it.
+        for which no token is left gets NaN and -inf; an id that is given twice counts twice. Without `checked`, an id
+        beyond the sequence's length is left out; lengths or counts beyond what there is, and a page table that points
+        outside of the cache, read outside of it.
 
     Raises:
         BadInput: shapes, types, strides or alignment; with `checked` also contents.
@@ -186,13 +190,21 @@ def merged_at_once(elements: int, warps: int, registers: int = 64) -> int:
 
 def chosen(query: torch.Tensor, cache: Cache, ids: torch.Tensor | None = None, grain: int = 1) -> Choice:
     """The tuned settings for a call with these arguments."""
+    key, units, listed = class_of(query, cache, ids, grain)
+    return tuning.choose(key, units, listed, query.device)
+
+
+def class_of(
+    query: torch.Tensor, cache: Cache, ids: torch.Tensor | None = None, grain: int = 1
+) -> tuple[str, int, int]:
+    """The class of shapes of a call with these arguments, its lists of ids, and the tokens of a list."""
     batch, heads, group, _ = query.shape
     units, rows = (heads * group, 1) if ids is not None and ids.dim() == 4 else (heads, group)
     paged = cache.table is not None
     room = cache.page * (1 if cache.table is None else cache.table.shape[1])
     listed = room if ids is None else ids.shape[-1] * grain
     key = tuning.shape_class(query, batch * units, rows, listed, grain, paged, ids is None)
-    return tuning.choose(key, batch * units, listed, query.device)
+    return key, batch * units, listed
 
 
 def workspace_for(query: torch.Tensor, cache: Cache, ids: torch.Tensor | None = None, grain: int = 1) -> Workspace:

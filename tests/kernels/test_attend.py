@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from tests.kernels.cases import DEVICE, TOLERANCE, cache_of, choose, query_of, r
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import naive, tuning
-from vevolve.kernels.attend.attend import Workspace, attend
+from vevolve.kernels.attend.attend import Workspace, attend, chosen
+from vevolve.kernels.attend.tune import tune_attend
 from vevolve.kernels.attend.tuning import Choice
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
@@ -105,6 +108,11 @@ def test_a_workspace_or_a_place_to_write_that_does_not_fit_is_one_clear_error() 
         attend(query, cache, choice=SMALL, workspace=narrow)
     with pytest.raises(BadInput, match="at least one split"):
         attend(query, cache, choice=Choice(16, 0, 4, 1))
+    room = Workspace.of(2, 2, 64, SMALL.splits, cache.keys.device)
+    with pytest.raises(BadInput, match="workspace's sums of type float32, got float16"):
+        attend(query, cache, choice=SMALL, workspace=dataclasses.replace(room, partial=room.partial.half()))
+    with pytest.raises(BadInput, match="workspace's arrivals of type int32, got int64"):
+        attend(query, cache, choice=SMALL, workspace=dataclasses.replace(room, arrivals=room.arrivals.long()))
     lse = torch.empty(1, 2, 2, device=DEVICE)
     with pytest.raises(BadInput, match="out of type float32, got float16"):
         attend(query, cache, choice=SMALL, out=(query.half(), lse))
@@ -222,3 +230,37 @@ def test_the_fastest_setting_is_kept_for_its_class_alone(tmp_path: Path, monkeyp
     assert tuning.choose("here", 8, 1000, device) == best
     assert tuning.choose("elsewhere", 8, 1000, device) != best
     tuning._kept.cache_clear()
+
+
+@pytest.mark.parametrize("per_query_head", [False, True], ids=["shared", "per-query-head"])
+def test_what_was_tuned_for_a_call_is_what_calls_like_it_find(
+    per_query_head: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tuning.FOLDER, str(tmp_path))
+    tuning._kept.cache_clear()
+    cache = cache_of((70,), 1, 64, FP32, 16)
+    query = query_of(cache, 2)
+    ids, log_prob = choose(cache, 40, 2 if per_query_head else 0)
+    truth, _ = naive.attend(query, cache, ids, log_prob)
+    errors: list[float] = []
+
+    def last_is_fastest(call: Callable[[], object]) -> float:
+        out, _ = cast("tuple[torch.Tensor, torch.Tensor]", call())
+        errors.append(relative_error(out, truth))
+        return 1.0 / len(errors)
+
+    settings = [Choice(16, splits, 4, 1) for splits in (1, 5)]
+    monkeypatch.setattr(tuning, "candidates", lambda *sizes: settings)
+    best = tune_attend(query, cache, ids, log_prob, measure=last_is_fastest)
+    assert len(errors) == len(settings) and max(errors) < TOLERANCE[FP32]
+    tuning._kept.cache_clear()  # as a process that begins
+    assert best == settings[-1] == chosen(query, cache, ids)
+    assert chosen(query, cache) != best
+    tuning._kept.cache_clear()
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="says what happens without a GPU")
+def test_tuning_without_a_gpu_is_one_clear_error() -> None:
+    cache = cache_of((70,), 1, 64, FP32)
+    with pytest.raises(BadInput, match="tensors on an NVIDIA GPU, got some on cpu"):
+        tune_attend(query_of(cache, 2), cache)
