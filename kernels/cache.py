@@ -51,6 +51,22 @@ class Cache:
         """Sequences."""
         return self.lengths.shape[0]
 
+    @property
+    def capacity(self) -> int:
+        """Tokens for which a sequence has room."""
+        return self.page * (1 if self.table is None else self.table.shape[1])
+
+    @property
+    def looked_up(self) -> torch.Tensor:
+        """What a kernel is handed as the page table: any other tensor where there is none, and it looks nothing up."""
+        return self.lengths if self.table is None else self.table
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """What a kernel is told of strides: those of page, token and head in keys, then in values, and the table's."""
+        found = tuple(tensor.stride(axis) for tensor in (self.keys, self.values) for axis in range(3))
+        return *found, 0 if self.table is None else self.table.stride(0)
+
     def check(self) -> None:
         """Shapes, types, strides and alignment; costs no work on the device.
 
@@ -87,8 +103,7 @@ class Cache:
         Raises:
             BadInput: a length below 1, or a page that is out of range.
         """
-        room = self.page * (1 if self.table is None else self.table.shape[1])
-        within(self.lengths, room)
+        within(self.lengths, self.capacity)
         if self.table is not None:
             used = torch.arange(self.table.shape[1], device=self.table.device) * self.page < self.lengths[:, None]
             pages = self.table[used]

@@ -82,13 +82,18 @@ class Roofline:
     data_sheet: float
     launch_s: float = 0.0
 
+    @property
+    def rate(self) -> float:
+        """The higher of the two, bytes per second; 0 where none is known."""
+        return max(self.measured, self.data_sheet)
+
     def floor_s(self, bytes_moved: float) -> float:
         """Seconds below which a time of a call that moves these bytes is not believed.
 
         Raises:
             ValueError: no rate is known, or bytes below zero.
         """
-        rate = max(self.measured, self.data_sheet)
+        rate = self.rate
         if not rate > 0 or bytes_moved < 0:
             raise ValueError(
                 f"expected a positive rate and bytes of at least 0, got {rate:g} B/s and {bytes_moved:g} B"

@@ -145,7 +145,7 @@ def measure(device: Device, case: Case, programs: Mapping[str, Candidate], round
         compiler = held.enter_context(device.compiler())
         held.enter_context(device.alone())
         sandbox, roofline = held.enter_context(device.on_device()), device.roofline()
-        known = max(roofline.measured, roofline.data_sheet) > 0
+        known = roofline.rate > 0
         for name, program in programs.items():
             try:
                 contestants[name] = one = Contestant(sandbox, compiler, program, case, device.capability)

@@ -174,8 +174,7 @@ class SparseGround:
         steps = [one.steps[place.question.number][place.layer] for place in places]
         every = [metered for both in twins for metered in both]
         moved = float(np.mean([metered.total for metered in every])) * layers
-        known = max(roofline.measured, roofline.data_sheet) > 0
-        floor = roofline.floor_s(moved) if known else roofline.launch_s
+        floor = roofline.floor_s(moved) if roofline.rate else roofline.launch_s
         median = timing.median.middle
         suspect = f"a step in {median / layers * MICRO:.2f} us, below what its bytes and an empty call allow"
         return found.model_copy(

@@ -9,6 +9,7 @@ Without ids, all tokens: flash decoding (Dao et al. 2023), the case of density 1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -127,7 +128,7 @@ def attend(
         none if log_prob is None else log_prob,
         none if counts is None else counts,
         cache.lengths,
-        none if cache.table is None else cache.table,
+        cache.looked_up,
         workspace.partial,
         workspace.stats,
         workspace.arrivals,
@@ -136,35 +137,40 @@ def attend(
         width**-0.5 if scale is None else scale,
         0 if ids is None else ids.shape[-1],
         choice.splits,
-        *(cache.keys.stride(place) for place in range(3)),
-        *(cache.values.stride(place) for place in range(3)),
-        0 if cache.table is None else cache.table.stride(0),
+        *cache.strides,
         UNITS=units,
         SHARED_BY=group if single else 1,
         ROWS=rows,
-        WIDTH=width,
-        PAGE=1 if cache.table is None else cache.page,
         GRAIN=grain,
         DENSE=ids is None,
         WEIGHTED=log_prob is not None,
         COUNTED=counts is not None,
-        PAGED=cache.table is not None,
-        PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
         SPLITS_PADDED=power_of_two(choice.splits),
-        WIDTH_PADDED=power_of_two(width),
         ROWS_PADDED=max(16, power_of_two(rows)),
         ROWS_MERGED=power_of_two(rows),
         MERGED=min(
             merged_at_once(power_of_two(rows) * power_of_two(width), choice.warps, 128), power_of_two(choice.splits)
         ),
-        BLOCK=choice.block,
-        STAGES=choice.stages,
-        WIDEN=INTERPRETED and query.dtype == torch.bfloat16,
         OVERLAP=overlaps(query.device),
-        num_warps=choice.warps,
+        **compiled_for(query, cache, choice),
         **options(query.device),
     )
     return result, lse
+
+
+def compiled_for(query: torch.Tensor, cache: Cache, choice: Choice) -> dict[str, Any]:
+    """What every kernel that attends to rows of a cache is compiled for."""
+    return {
+        "WIDTH": cache.width,
+        "WIDTH_PADDED": power_of_two(cache.width),
+        "PAGE": 1 if cache.table is None else cache.page,
+        "PAGED": cache.table is not None,
+        "PRECISION": "ieee" if query.dtype == torch.float32 else "tf32",
+        "WIDEN": INTERPRETED and query.dtype == torch.bfloat16,
+        "BLOCK": choice.block,
+        "STAGES": choice.stages,
+        "num_warps": choice.warps,
+    }
 
 
 def results(
@@ -201,8 +207,7 @@ def class_of(
     batch, heads, group, _ = query.shape
     units, rows = (heads * group, 1) if ids is not None and ids.dim() == 4 else (heads, group)
     paged = cache.table is not None
-    room = cache.page * (1 if cache.table is None else cache.table.shape[1])
-    listed = room if ids is None else ids.shape[-1] * grain
+    listed = cache.capacity if ids is None else ids.shape[-1] * grain
     key = tuning.shape_class(query, batch * units, rows, listed, grain, paged, ids is None)
     return key, batch * units, listed
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from vevolve.kernels.launch import cores
+
 SHIPPED = Path(__file__).with_name("tuned.json")
 FOLDER = "VEVOLVE_KERNEL_CACHE"
 """Environment variable: the folder in which choices are kept; ~/.cache/vevolve by default."""
@@ -70,14 +72,13 @@ def choose(key: str, units: int, listed: int, device: torch.device) -> Choice:
         return found
     if device.type != "cuda":
         return Choice(block=16, splits=max(1, min(3, listed // 16)), warps=4, stages=1)
-    cores = torch.cuda.get_device_properties(device).multi_processor_count
-    splits = max(1, min(64, 2 * cores // units, listed // FEWEST))
+    splits = max(1, min(64, 2 * cores(device) // units, listed // FEWEST))
     return Choice(block=64, splits=splits, warps=4, stages=2)
 
 
-def candidates(units: int, listed: int, cores: int, width: int) -> list[Choice]:
+def candidates(units: int, listed: int, processors: int, width: int) -> list[Choice]:
     """The settings that `tune` tries: those that fill the GPU one to eight times and fit its memory."""
-    fills = sorted({max(1, min(fill * cores // units, listed // 16, 128)) for fill in (1, 2, 3, 4, 6, 8)})
+    fills = sorted({max(1, min(fill * processors // units, listed // 16, 128)) for fill in (1, 2, 3, 4, 6, 8)})
     blocks = [(32, 2), (32, 4), (64, 4), (128, 4), (128, 8)]
     return [
         Choice(block, splits, warps, stages)

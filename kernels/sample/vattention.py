@@ -39,11 +39,10 @@ import torch
 
 from vevolve.errors import BadInput
 from vevolve.kernels.attend import tuning
-from vevolve.kernels.attend.attend import Workspace
-from vevolve.kernels.attend.merge_kernel import INTERPRETED
+from vevolve.kernels.attend.attend import Workspace, compiled_for
 from vevolve.kernels.attend.tuning import Choice
 from vevolve.kernels.cache import Cache, one_device, whole
-from vevolve.kernels.launch import launch, options, overlaps, power_of_two
+from vevolve.kernels.launch import cores, launch, options, overlaps, power_of_two
 from vevolve.kernels.sample.conclude_kernel import conclude
 from vevolve.kernels.sample.naive import DIGITS, NUMBERS
 from vevolve.kernels.sample.promises import MODES, promised
@@ -162,7 +161,7 @@ class VAttention:
         if not wanted:
             raise BadInput("Expected a predictor of at least one token, got one of none.")
         one_device(cache.keys, predictor.ids)
-        capacity = cache.page * (1 if cache.table is None else cache.table.shape[1])
+        capacity = cache.capacity
         room = capacity if room is None else room
         tried = max(pilot * capacity, least) + capacity / NUMBERS
         enough = min(capacity, int(wanted + tried + 6 * tried**0.5 + least))
@@ -297,7 +296,7 @@ class VAttention:
             counts,
             self.pilots,
             self.cache.lengths,
-            self._table,
+            self.cache.looked_up,
             self.promises,
             self.stats,
             self.vectors,
@@ -313,8 +312,10 @@ class VAttention:
             self.least,
             choice.splits,
             self.choices[1].splits + 1,
-            *self._strides,
-            **self._shape(query, choice),
+            *self.cache.strides,
+            UNITS=self.cache.heads,
+            ROWS=self.group,
+            **compiled_for(query, self.cache, choice),
             ROWS_MERGED=lines // 2,
             LINES_PADDED=max(16, lines),
             PROMISES=len(self.promises),
@@ -323,7 +324,7 @@ class VAttention:
         )
 
     def _conclude(self, query: torch.Tensor, counts: torch.Tensor, out: torch.Tensor, lse: torch.Tensor) -> None:
-        choice, room, group = self.choices[1], self.workspace, query.shape[2]
+        choice, room, group = self.choices[1], self.workspace, self.group
         slots = power_of_two(choice.splits + 1)
         _launch(
             conclude,
@@ -337,7 +338,7 @@ class VAttention:
             self.pilots,
             self.counts,
             self.cache.lengths,
-            self._table,
+            self.cache.looked_up,
             self.seed,
             room.partial,
             room.stats,
@@ -347,40 +348,15 @@ class VAttention:
             self.cache.width**-0.5,
             self.ids.shape[2],
             choice.splits,
-            *self._strides,
-            **self._shape(query, choice),
+            *self.cache.strides,
+            UNITS=self.cache.heads,
+            ROWS=self.group,
+            **compiled_for(query, self.cache, choice),
             SLOTS_PADDED=slots,
             ROWS_PADDED=max(16, power_of_two(group)),
             ROWS_MERGED=power_of_two(group),
             MERGED=min(slots, max(1, MOST_MERGED // power_of_two(group))),
         )
-
-    @property
-    def _table(self) -> torch.Tensor:
-        return self.cache.lengths if self.cache.table is None else self.cache.table
-
-    @property
-    def _strides(self) -> list[int]:
-        cache = self.cache
-        found = [tensor.stride(axis) for tensor in (cache.keys, cache.values) for axis in range(3)]
-        return [*found, 0 if cache.table is None else cache.table.stride(0)]
-
-    def _shape(self, query: torch.Tensor, choice: Choice) -> dict[str, Any]:
-        """What both kernels that attend are compiled for."""
-        cache = self.cache
-        return {
-            "UNITS": cache.heads,
-            "ROWS": query.shape[2],
-            "WIDTH": cache.width,
-            "PAGE": 1 if cache.table is None else cache.page,
-            "PAGED": cache.table is not None,
-            "PRECISION": "ieee" if query.dtype == torch.float32 else "tf32",
-            "WIDTH_PADDED": power_of_two(cache.width),
-            "BLOCK": choice.block,
-            "STAGES": choice.stages,
-            "WIDEN": INTERPRETED and query.dtype == torch.bfloat16,
-            "num_warps": choice.warps,
-        }
 
     def _check_chosen(self, ids: torch.Tensor, counts: torch.Tensor) -> None:
         least, most = int(counts.min()), int(counts.max())
@@ -407,8 +383,7 @@ def _words(words: int, device: torch.device) -> int:
     """Words of a program of `draw`, so that each multiprocessor gets two or more, if that is enough."""
     if device.type != "cuda":
         return 4
-    cores = torch.cuda.get_device_properties(device).multi_processor_count
-    return max(LEAST_WORDS, min(MOST_WORDS, power_of_two(words // (2 * cores))))
+    return max(LEAST_WORDS, min(MOST_WORDS, power_of_two(words // (2 * cores(device)))))
 
 
 def _launch(kernel: Callable[..., Any], grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
